@@ -1,0 +1,3 @@
+"""MACE Studio: labelled structures in, a trained, checked and exported machine-learned potential out."""
+
+__version__ = "0.1.0"

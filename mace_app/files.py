@@ -46,9 +46,13 @@ def read_json(path: Path) -> Any:
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    """One record a line, in one write, so a killed writer can only cut the last line short."""
-    line = json.dumps(value, allow_nan=False) + "\n"
-    with open(path, "a", encoding="utf-8") as stream:
+    """One record a line, in one write, so a killed writer can only cut the last line short; the next one starts afresh."""
+    line = json.dumps(value, allow_nan=False).encode() + b"\n"
+    with open(path, "a+b") as stream:
+        if stream.tell() > 0:
+            stream.seek(-1, os.SEEK_END)
+            if stream.read(1) != b"\n":
+                line = b"\n" + line
         stream.write(line)
 
 

@@ -1,0 +1,217 @@
+"""Rules that need more than one section: what the model can give, what the targets are, and what training asks for."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from mace_app.options.datasets import ANGSTROM_PER_UNIT
+from mace_app.options.errors import Problem, listed, suggestion
+from mace_app.options.irreps import Irrep, format_irreps
+from mace_app.options.loss import loss_problems
+from mace_app.options.model import ModelHypers
+from mace_app.options.target_info import TargetInfo
+from mace_app.options.training import TrainingHypers
+
+if TYPE_CHECKING:
+    from mace_app.options.run import RunOptions
+
+SHORTEST_CUTOFF, LONGEST_CUTOFF = 1.0, 20.0  # Å: below, not even bonds are seen; beyond, neighbours number thousands
+
+
+def run_problems(options: "RunOptions") -> list[Problem]:
+    """Problems of a tree whose parts are right by themselves."""
+    targets = options.targets()
+    model = [
+        *_head_problems(options.architecture.model, targets),
+        *_readout_problems(options.architecture.model, targets),
+        *_length_problems(options),
+    ]
+    training = [
+        *_target_name_problems(options.architecture.training, targets),
+        *loss_problems(options.architecture.training, targets, decided=False),
+        *_scale_problems(options.architecture.training, targets, decided=False),
+    ]
+    return [
+        *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),
+        *(Problem(("architecture", "training", *problem.loc), problem.message) for problem in training),
+        *_split_problems(options),
+        *_other_set_problems(options, targets),
+    ]
+
+
+def data_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    """What shows only once the data are known; locs are relative to ``training``."""
+    return [*loss_problems(training, targets, decided=True), *_scale_problems(training, targets, decided=True)]
+
+
+def uses_internal_readout(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> bool:
+    return model.mace_head_target in targets
+
+
+def _head_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    found = []
+    own = targets.get(model.mace_head_target)
+    if own is None and model.changed("mace_head_target"):
+        found.append(
+            Problem(
+                ("mace_head_target",),
+                f"There is no target `{model.mace_head_target}`; the targets are {listed(targets)}."
+                f"{suggestion(model.mace_head_target, targets)}",
+            )
+        )
+    if own is not None and (own.kind != "scalar" or own.num_subtargets != 1):
+        found.append(
+            Problem(
+                ("mace_head_target",),
+                f"MACE's own readout gives one scalar, and `{own.name}` is something else; choose a scalar target with one value.",
+            )
+        )
+    features = model.feature_irreps()
+    kinds = {irrep.kind for irrep in features}
+    for name, target in targets.items():
+        missing = [] if name == model.mace_head_target else [i for i in target.irreps if i.kind not in kinds]
+        if missing:
+            place = ("num_interactions",) if model.num_interactions == 1 else ("hidden_irreps",)
+            found.append(Problem(place, _missing_irreps(name, missing, features, model)))
+    return found
+
+
+def _missing_irreps(name: str, missing: list[Irrep], features: list[Irrep], model: ModelHypers) -> str:
+    wanted = listed(dict.fromkeys(irrep.kind for irrep in missing))
+    available = listed(irrep.kind for irrep in features)
+    text = f"`{name}` needs {wanted}, but the features a head can read have only {available}"
+    if model.num_interactions == 1:
+        text += ", because the last layer keeps scalars only; use `num_interactions: 2`"
+    channels = features[0].mul
+    hidden = {(i.l, -i.p): Irrep(channels, i.l, i.p) for i in (*_hidden(model), *missing)}
+    enough = format_irreps([hidden[key] for key in sorted(hidden, key=lambda key: (key[0], key[1] * (-1) ** key[0]))])
+    if enough != model.hidden_irreps:
+        text += f"{' and' if model.num_interactions == 1 else '; use'} `hidden_irreps: {enough}`"
+    return text + "."
+
+
+def _hidden(model: ModelHypers) -> list[Irrep]:
+    return model.model_copy(update={"num_interactions": 2}).feature_irreps()
+
+
+def _readout_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    found = []
+    internal = uses_internal_readout(model, targets)
+    if not internal:
+        for name in ("use_last_readout_only", "pair_repulsion"):
+            if model.changed(name):
+                found.append(
+                    Problem(
+                        (name,),
+                        f"`{name}` has no effect: it belongs to MACE's own readout, and no target uses it "
+                        f"(`mace_head_target: {model.mace_head_target}`).",
+                    )
+                )
+    added_scalars = any(t.kind == "scalar" for name, t in targets.items() if name != model.mace_head_target)
+    if not added_scalars and not (internal and model.num_interactions > 1):
+        for name in ("gate", "MLP_irreps"):
+            if model.changed(name):
+                found.append(
+                    Problem((name,), f"`{name}` has no effect: no readout of these targets has a hidden scalar layer.")
+                )
+    return found
+
+
+def _length_problems(options: "RunOptions") -> list[Problem]:
+    model = options.architecture.model
+    unit = options.training_set[0].systems.length_unit
+    cutoff = model.r_max * ANGSTROM_PER_UNIT[unit]
+    found = []
+    if not SHORTEST_CUTOFF <= cutoff <= LONGEST_CUTOFF:
+        limits = [round(limit / ANGSTROM_PER_UNIT[unit], 3) for limit in (SHORTEST_CUTOFF, LONGEST_CUTOFF)]
+        found.append(
+            Problem(
+                ("r_max",),
+                f"`r_max` must be between {limits[0]:g} and {limits[1]:g} {unit or 'Å'}; it is {model.r_max:g}.",
+            )
+        )
+    if unit not in ("", "angstrom"):
+        for name in ("pair_repulsion", "distance_transform"):
+            if model.changed(name):
+                found.append(
+                    Problem(
+                        (name,),
+                        f"`{name}` uses covalent radii in Å, but the data are in {unit}; convert the data first.",
+                    )
+                )
+    return found
+
+
+def _target_name_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    found = []
+    for option in ("atomic_baseline", "fixed_scaling_weights", "per_structure_targets"):
+        for name in getattr(training, option):
+            if name not in targets:
+                found.append(
+                    Problem(
+                        (option, name),
+                        f"There is no target `{name}`; the targets are {listed(targets)}.{suggestion(name, targets)}",
+                    )
+                )
+            elif option == "atomic_baseline" and targets[name].kind != "scalar":
+                found.append(
+                    Problem(
+                        (option, name), f"`{name}` is no scalar, and a single atom can't have a direction: remove it."
+                    )
+                )
+            elif option == "per_structure_targets" and targets[name].sample_kind != "system":
+                found.append(
+                    Problem((option, name), f"`{name}` is given per atom and never divided by atoms: remove it.")
+                )
+    return found
+
+
+def _scale_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:
+    if not training.changed("energy_scale"):
+        return []
+    energies = [target for target in targets.values() if target.is_energy]
+    measured = [target for target in energies if target.name not in training.fixed_scaling_weights]
+    if not measured:
+        why = "no target is an energy" if not energies else "every energy has a fixed scale"
+        return [Problem(("energy_scale",), f"`energy_scale` has no effect: {why}. Leave it at `auto`.")]
+    without = [t for t in measured if t.has_forces is False or (decided and not t.has_forces)]
+    if training.energy_scale == "forces" and without:
+        return [
+            Problem(
+                ("energy_scale",),
+                f"`energy_scale: forces` needs forces, and `{without[0].name}` is trained without them; use `auto`.",
+            )
+        ]
+    return []
+
+
+def _split_problems(options: "RunOptions") -> list[Problem]:
+    fractions = [value for value in (options.validation_set, options.test_set) if isinstance(value, float)]
+    if options.validation_set == 0.0 and options.architecture.training.num_epochs > 0:
+        return [
+            Problem(
+                ("validation_set",),
+                "`validation_set: 0` leaves nothing to choose the best epoch by; give a fraction such as 0.1, indices or a file.",
+            )
+        ]
+    if sum(fractions) >= 1:
+        return [
+            Problem(
+                ("test_set",),
+                f"Validation and test take {sum(fractions):g} of the training file, which leaves nothing to learn from.",
+            )
+        ]
+    return []
+
+
+def _other_set_problems(options: "RunOptions", targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    """Validation and test sets may lack a target, but not bring one that is not trained."""
+    return [
+        Problem(
+            (*place, "targets", name),
+            f"`{name}` is not among the targets of the training set ({listed(targets)}).{suggestion(name, targets)}",
+        )
+        for place, dataset in options.all_datasets()
+        if place[0] != "training_set"
+        for name in dataset.targets
+        if name not in targets
+    ]

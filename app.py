@@ -8,8 +8,8 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from mace_app.ui.routes import routes
 
-# The script lies outside this folder on purpose: beside a folder named `pages`, a fresh server would answer a deep link with
-# Streamlit's old page discovery instead of ours.
+# The script lies outside this folder on purpose: beside a folder named `pages`, a fresh server would answer a deep link
+# with Streamlit's old page discovery instead of ours.
 SCRIPT = Path(__file__).resolve().parent / "mace_app" / "ui" / "shell.py"
 
 app = st.App(

@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 
 
 def routes() -> list[BaseRoute]:
-    """What `app.py` hands to `st.App`; none may begin with a prefix of Streamlit's (`/_stcore`, `/media`, `/component`, `/static`)."""
+    """What `app.py` hands to `st.App`. Streamlit keeps `/_stcore`, `/media`, `/component` and `/static` for itself."""
     return [
         Mount("/vendor/plotly", StaticFiles(directory=Path(plotly.__file__).parent / "package_data")),
     ]

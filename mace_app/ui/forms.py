@@ -1,0 +1,254 @@
+"""A form out of options models: one widget a field, errors beside it, everything it says read from the declaration.
+
+A field's value lives in the draft, at its way through the options; the widget is only its face. So loading a YAML file or a
+preset is a change of the draft and ``forget_widgets``.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import streamlit as st
+from pydantic import BaseModel
+
+from mace_app.options import OptionField, Problem, TargetInfo, option_fields
+from mace_app.ui import conversions, irreps_builder
+from mace_app.ui.conversions import choices_of, kind_of
+from mace_app.ui.draft import Draft, Loc
+from mace_app.ui.text import markdown, sentence_html, sentence_markdown
+
+PREFIX = "option-"
+
+
+def widget_key(loc: Loc, suffix: str = "") -> str:
+    return PREFIX + "-".join(loc) + (f"--{suffix}" if suffix else "")
+
+
+def forget_widgets() -> None:
+    """Make every widget of the form show the draft again; call before they are drawn or in a callback."""
+    for key in [key for key in st.session_state if str(key).startswith(PREFIX)]:
+        del st.session_state[key]
+
+
+@dataclass
+class Form:
+    """What the widgets of one script run share. ``elements`` are the atomic numbers of the chosen data."""
+
+    draft: Draft
+    problems: Sequence[Problem] = ()
+    targets: Mapping[str, TargetInfo] = field(default_factory=dict)
+    elements: Sequence[int] = ()
+    editors: Mapping[str, Callable[["Form", OptionField, Loc], None]] = field(default_factory=dict)
+    _messages: dict[Loc, list[str]] = field(default_factory=lambda: defaultdict(list))
+
+    def __post_init__(self) -> None:
+        for problem in self.problems:
+            self._messages[problem.loc].append(problem.message)
+
+    def messages(self, loc: Loc) -> list[str]:
+        """Problems at a place and below it."""
+        return [text for place, texts in self._messages.items() if place[: len(loc)] == loc for text in texts]
+
+    # Sections
+
+    def section(self, model: type[BaseModel], loc: Loc, advanced: bool, only: Iterable[str] | None = None) -> None:
+        """The fields of a model: in simple mode those that matter most, and any that were edited or have an error."""
+        names = None if only is None else set(only)
+        fields = [item for item in option_fields(model) if names is None or item.name in names]
+        built = [item for item in fields if item.not_built is None]
+        shown = [item for item in built if advanced or self._matters(item, (*loc, item.name))]
+        for title in dict.fromkeys(item.section for item in shown):
+            self._titled(title, [item for item in shown if item.section == title], loc, heading=advanced)
+        unbuilt = [item for item in fields if item.not_built is not None]
+        wrong = [item for item in unbuilt if self.messages((*loc, item.name))]
+        for item in wrong:
+            self._errors((*loc, item.name))
+        if advanced and unbuilt:
+            self._not_built(unbuilt)
+
+    def _matters(self, item: OptionField, loc: Loc) -> bool:
+        return item.importance == "simple" or self.draft.has(loc) or bool(self.messages(loc))
+
+    def _titled(self, title: str, items: list[OptionField], loc: Loc, heading: bool) -> None:
+        if heading:
+            st.subheader(title, anchor=False)
+        small = [item for item in items if item.name not in self.editors]
+        if small:
+            with st.grid(3, min_column_width=240, gap="medium", key=widget_key((*loc, title), "grid")) as grid:
+                for item in small:
+                    with grid.cell():
+                        self.field(item, (*loc, item.name))
+        for item in items:
+            if item.name in self.editors:
+                with st.container(border=True, gap="small", key=widget_key((*loc, item.name), "editor")):
+                    self.editors[item.name](self, item, (*loc, item.name))
+                    self._errors((*loc, item.name))
+
+    def _not_built(self, items: list[OptionField]) -> None:
+        with st.expander(f"Not built yet ({len(items)})", icon=":material/construction:"):
+            st.caption("These options of metatrain exist but can't be changed yet. They stand at their defaults.")
+            for item in items:
+                st.markdown(f"**{markdown(item.title)}** `{item.name}` — {sentence_markdown(item.not_built or '')}")
+
+    # One field
+
+    def field(self, item: OptionField, loc: Loc) -> None:
+        """Label with unit, widget, the sentence that explains it, errors."""
+        draw = getattr(self, f"_{kind_of(item)}")
+        draw(item, loc)
+        for value, reason in item.not_built_values.items():
+            st.caption(f"Not built yet: {sentence_markdown(f'`{value}`')}, because {sentence_markdown(reason)}")
+        self._errors(loc)
+
+    def label(self, item: OptionField, loc: Loc) -> str:
+        unit = f" ({markdown(item.unit)})" if item.unit else ""
+        return markdown(item.title) + unit + (" :blue-badge[edited]" if self.draft.has(loc) else "")
+
+    def help(self, item: OptionField) -> str:
+        """The tooltip: one sentence, the explanation, and the name and limits as they stand in the YAML."""
+        bounds = conversions.bounds_text(item)
+        limits = f"`{item.name}`" + (f", {bounds}" if bounds else "") + f". Default: {default_text(item)}."
+        return "\n\n".join(
+            [f"**{sentence_markdown(item.help)}**", sentence_markdown(item.explanation), sentence_markdown(limits)]
+        )
+
+    def _errors(self, loc: Loc) -> None:
+        show_errors(self.messages(loc))
+
+    def value(self, item: OptionField, loc: Loc) -> Any:
+        return self.draft.get(loc, item.default)
+
+    def store(self, item: OptionField, loc: Loc, value: Any) -> None:
+        """Keep a value read from a widget; the default is not kept, and an empty field returns to it."""
+        if value == item.default or (value is None and not item.optional):
+            self.draft.unset(loc)
+            if value is None:
+                for key in (widget_key(loc), widget_key(loc, "number")):
+                    st.session_state.pop(key, None)
+        else:
+            self.draft.set(loc, value)
+        self.draft.save()
+
+    def _bound(self, item: OptionField, loc: Loc, shown: Any, read: Callable[[Any], Any]) -> dict[str, Any]:
+        """The arguments every widget shares; ``read`` turns its value into the option's."""
+        key = widget_key(loc)
+        if key not in st.session_state:
+            st.session_state[key] = shown
+
+        def changed() -> None:
+            self.store(item, loc, read(st.session_state[key]))
+
+        return {"key": key, "help": self.help(item), "on_change": changed}
+
+    def _toggle(self, item: OptionField, loc: Loc) -> None:
+        st.toggle(self.label(item, loc), **self._bound(item, loc, bool(self.value(item, loc)), bool))
+
+    def _choice(self, item: OptionField, loc: Loc) -> None:
+        choices = choices_of(item)
+        labels = [choice.label for choice in choices]
+        values = {choice.label: choice.value for choice in choices}
+        current = next((c.label for c in choices if c.value == self.value(item, loc)), labels[0])
+        bound = self._bound(item, loc, current, lambda label: values.get(label, item.default))
+        if len(choices) <= conversions.MOST_SEGMENTS:
+            st.segmented_control(self.label(item, loc), labels, required=True, wrap=True, **bound)
+        else:
+            st.selectbox(self.label(item, loc), labels, **bound)
+
+    def _integer(self, item: OptionField, loc: Loc) -> None:
+        current = self.value(item, loc)
+        low, high = item.bounds
+        bound = self._bound(item, loc, current if isinstance(current, int) else None, lambda value: value)
+        st.number_input(
+            self.label(item, loc),
+            min_value=int(low) if low is not None else -conversions.LARGEST_INTEGER,
+            max_value=int(high) if high is not None else conversions.LARGEST_INTEGER,
+            step=1,
+            placeholder="not set" if item.optional else default_text(item),
+            **bound,
+        )
+
+    def _number(self, item: OptionField, loc: Loc) -> None:
+        pattern = conversions.OPTIONAL_NUMBER_PATTERN if item.optional else conversions.NUMBER_PATTERN
+        shown = conversions.number_text(self.value(item, loc))
+        bound = self._bound(item, loc, shown, conversions.read_number)
+        st.text_input(
+            self.label(item, loc), validate=pattern, placeholder="off" if item.optional else default_text(item), **bound
+        )
+
+    def _auto_number(self, item: OptionField, loc: Loc) -> None:
+        word = str(item.choices[0])
+        current = self.value(item, loc)
+        own = "own number"
+        mode_key, number_key = widget_key(loc), widget_key(loc, "number")
+        automatic = current == word and st.session_state.get(mode_key) != own
+        bound = self._bound(item, loc, word if automatic else own, lambda mode: word if mode == word else current)
+        st.segmented_control(self.label(item, loc), [word, own], required=True, **bound)
+        if not automatic:
+            if number_key not in st.session_state:
+                st.session_state[number_key] = "" if current == word else conversions.number_text(current)
+            st.text_input(
+                f"Number for {markdown(item.title)}",
+                key=number_key,
+                label_visibility="collapsed",
+                validate=conversions.NUMBER_PATTERN,
+                placeholder="Enter a number",
+                on_change=lambda: self.store(item, loc, conversions.read_number(st.session_state[number_key])),
+            )
+
+    def _integers(self, item: OptionField, loc: Loc) -> None:
+        shown = conversions.integers_text(self.value(item, loc))
+        bound = self._bound(item, loc, shown, conversions.read_integers)
+        st.text_input(
+            self.label(item, loc),
+            validate=conversions.INTEGERS_PATTERN,
+            placeholder=default_text(item) if item.default else "from the data",
+            **bound,
+        )
+
+    def _irreps(self, item: OptionField, loc: Loc) -> None:
+        shown = self.value(item, loc)
+        bound = self._bound(item, loc, shown or "", lambda text: text.strip() or None)
+        with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
+            st.text_input(
+                self.label(item, loc),
+                validate=conversions.IRREPS_PATTERN,
+                placeholder="as the atoms" if item.optional else default_text(item),
+                **bound,
+            )
+            irreps_builder.popover(
+                widget_key(loc, "builder"),
+                scalars_only=item.name == "MLP_irreps",
+                use=lambda text: self._use(item, loc, text),
+            )
+
+    def _use(self, item: OptionField, loc: Loc, text: str) -> None:
+        st.session_state[widget_key(loc)] = text
+        self.store(item, loc, text)
+
+    def _text(self, item: OptionField, loc: Loc) -> None:
+        shown = self.value(item, loc) or ""
+        bound = self._bound(item, loc, str(shown), lambda text: text.strip() or None)
+        st.text_input(self.label(item, loc), placeholder="not set" if item.optional else default_text(item), **bound)
+
+    def _other(self, item: OptionField, loc: Loc) -> None:
+        raise TypeError(f"the option {item.name} needs an editor of its own: {item.annotation}")
+
+
+def default_text(item: OptionField) -> str:
+    """A default in words for a tooltip or placeholder."""
+    value = item.default
+    if value is None:
+        return "empty"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value in ({}, []):
+        return "automatic"
+    return conversions.integers_text(value) if isinstance(value, list) else conversions.number_text(value)
+
+
+def show_errors(messages: Iterable[str]) -> None:
+    """Sentences in red where they belong, announced by screen readers."""
+    lines = list(dict.fromkeys(messages))
+    if lines:
+        st.html("".join(f'<p class="field-error" role="alert">{sentence_html(line)}</p>' for line in lines))

@@ -1,0 +1,48 @@
+"""Text from files and people, made safe for Markdown and HTML: it is shown, never interpreted."""
+
+import html
+import re
+
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=\"'])")
+_CODE = re.compile(r"`([^`]*)`")
+
+
+def markdown(text: object) -> str:
+    """Any text as Markdown that renders as exactly this text, on one line."""
+    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+
+
+def code(text: object) -> str:
+    """Any text as inline code in Markdown; backticks inside become apostrophes."""
+    plain = " ".join(str(text).split()).replace("`", "'")
+    return f"`{plain}`" if plain else ""
+
+
+def sentence_html(sentence: str) -> str:
+    """A sentence of ours with `code` in backticks as HTML; everything else in it is shown as it is."""
+    parts = _CODE.split(sentence)
+    return "".join(
+        f"<code>{html.escape(part)}</code>" if place % 2 else html.escape(part) for place, part in enumerate(parts)
+    )
+
+
+def sentence_markdown(sentence: str) -> str:
+    """A sentence of ours with `code` in backticks as Markdown; everything else in it is shown as it is."""
+    parts = _CODE.split(sentence)
+    return "".join(code(part) if place % 2 else _escape(part) for place, part in enumerate(parts))
+
+
+def _escape(part: str) -> str:
+    return _MARKDOWN.sub(r"\\\1", part.replace("\n", " "))
+
+
+def number(value: float) -> str:
+    """A number as a person would type it: `5e-07`, `0.01`, `4`."""
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)
+
+
+def count(amount: int, singular: str, plural: str | None = None) -> str:
+    """`1 structure`, `950 structures`, with thin spaces between thousands."""
+    word = singular if amount == 1 else (plural or f"{singular}s")
+    return f"{amount:,}".replace(",", "\u202f") + f" {word}"

@@ -1,0 +1,33 @@
+"""Jobs: the workspace, run folders, the queue and the processes that outlive the browser. No torch here."""
+
+from mace_app.jobs.dataset_folder import DatasetFolder, DatasetInfo
+from mace_app.jobs.errors import JobsError, QueueError, RunFolderError, WorkspaceError
+from mace_app.jobs.metrics_file import MetricsHistory
+from mace_app.jobs.parity_file import Parity, ParityLabel
+from mace_app.jobs.queue import Job, JobQueue
+from mace_app.jobs.run_folder import Download, ProgressWriter, RunFolder
+from mace_app.jobs.run_state import ACTIVE_STATES, FINAL_STATES, RESUMABLE_STATES, Progress, RunInfo
+from mace_app.jobs.workspace import Workspace
+
+__all__ = [
+    "ACTIVE_STATES",
+    "FINAL_STATES",
+    "RESUMABLE_STATES",
+    "DatasetFolder",
+    "DatasetInfo",
+    "Download",
+    "Job",
+    "JobQueue",
+    "JobsError",
+    "MetricsHistory",
+    "Parity",
+    "ParityLabel",
+    "Progress",
+    "ProgressWriter",
+    "QueueError",
+    "RunFolder",
+    "RunFolderError",
+    "RunInfo",
+    "Workspace",
+    "WorkspaceError",
+]

@@ -1,0 +1,218 @@
+"""A dataset is a folder: where its file lies, what the inspection found, and how a person mapped keys to targets."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+
+from mace_app.files import atomic_open, write_json
+from mace_app.jobs.errors import WorkspaceError
+from mace_app.jobs.names import display_name, utc_now
+
+if TYPE_CHECKING:
+    from mace_app.data import Inspection
+
+InspectionState = Literal["none", "queued", "running", "done", "failed", "cancelled"]
+CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """The content of ``source.json``. ``path`` is absolute; ``uploaded`` says it lies in the workspace."""
+
+    name: str
+    path: Path
+    original: str
+    uploaded: bool
+    added: str
+
+
+class DatasetFolder:
+    """The folder of one dataset. Making this object reads nothing."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"DatasetFolder({str(self.path)!r})"
+
+    @property
+    def id(self) -> str:
+        return self.path.name
+
+    # The file itself
+
+    def write_source(self, name: str, original: str, path: Path | None = None) -> None:
+        """``path`` of a file that stays where it is; None for one that ``store`` put here under the name ``original``."""
+        stored = str(path.resolve()) if path is not None else f"source/{original}"
+        write_json(
+            self.path / "source.json",
+            {"format": 1, "name": name, "path": stored, "original": original, "added": utc_now()},
+        )
+
+    def store(self, stream: BinaryIO, original: str, progress: Callable[[int], None] | None = None) -> Path:
+        """Copy a stream to disk in pieces, as the safe file name ``original``; ``progress`` is told the bytes so far."""
+        destination = self.path / "source" / original
+        destination.parent.mkdir(exist_ok=True)
+        written = 0
+        with atomic_open(destination) as file:
+            while block := stream.read(CHUNK_BYTES):
+                file.write(block)
+                written += len(block)
+                if progress is not None:
+                    progress(written)
+        return destination
+
+    def info(self) -> DatasetInfo:
+        value = self._read_object("source.json")
+        if value is None or not all(isinstance(value.get(key), str) for key in ("name", "path", "original", "added")):
+            raise WorkspaceError(
+                f"{self.path / 'source.json'} is missing or damaged. Delete the dataset and add it again."
+            )
+        stored = Path(value["path"])
+        return DatasetInfo(
+            name=value["name"],
+            path=stored if stored.is_absolute() else self.path.resolve() / stored,
+            original=value["original"],
+            uploaded=not stored.is_absolute(),
+            added=value["added"],
+        )
+
+    @property
+    def name(self) -> str:
+        return self.info().name
+
+    @property
+    def source_path(self) -> Path:
+        """The absolute path of the structures, as options refer to it; WorkspaceError if the file is gone."""
+        path = self.info().path
+        if not path.is_file():
+            raise WorkspaceError(f"The file of dataset {self.id}, {path}, is gone. Put it back or delete the dataset.")
+        return path
+
+    def rename(self, name: str) -> None:
+        """Change the name that is shown; the folder, which runs refer to, stays."""
+        value = self._read_object("source.json")
+        if value is None:
+            raise WorkspaceError(f"There is no dataset {self.id} any more.")
+        write_json(self.path / "source.json", {**value, "name": display_name(name, self.id)})
+
+    # The mapping of keys to targets
+
+    def mapping(self) -> dict[str, Any] | None:
+        """What ``write_mapping`` stored; None before a person decided."""
+        return self._read_object("mapping.json")
+
+    def write_mapping(self, mapping: Mapping[str, Any]) -> None:
+        write_json(self.path / "mapping.json", dict(mapping))
+
+    # The inspection
+
+    def inspection(self) -> "Inspection | None":
+        """What the inspection found; None if there is none (yet)."""
+        from mace_app.data import Inspection
+
+        value = self._read_object("inspection.json")
+        if value is None:
+            return None
+        try:
+            return Inspection.from_json(value)
+        except (KeyError, TypeError, ValueError) as error:
+            raise WorkspaceError(
+                f"{self.path / 'inspection.json'} is damaged ({error}). Inspect the dataset again."
+            ) from error
+
+    def write_inspection(self, inspection: "Inspection") -> None:
+        write_json(self.path / "inspection.json", inspection.to_json())
+        self._remove("inspection_progress.json", "inspection_error.json", "inspection.cancel")
+
+    def write_inspection_error(self, message: str) -> None:
+        write_json(self.path / "inspection_error.json", {"message": message})
+        self._remove("inspection_progress.json", "inspection.cancel")
+
+    def inspection_error(self) -> str | None:
+        """The sentence why the last inspection failed."""
+        value = self._read_object("inspection_error.json")
+        return None if value is None else str(value.get("message", "The inspection failed."))
+
+    def begin_inspection(self) -> None:
+        """Forget an earlier inspection and mark a new one as waiting."""
+        self._remove("inspection.json", "inspection_error.json", "inspection.cancel")
+        self.write_inspection_progress("queued", 0.0, "Waiting")
+
+    def write_inspection_progress(
+        self, state: Literal["queued", "running"], fraction: float, message: str = ""
+    ) -> None:
+        write_json(
+            self.path / "inspection_progress.json",
+            {"state": state, "fraction": fraction, "message": message, "updated": time.time()},
+        )
+
+    def inspection_progress(self) -> tuple[float, str]:
+        """The done fraction, between 0 and 1, and what is being done."""
+        value = self._read_object("inspection_progress.json") or {}
+        return float(value.get("fraction", 0.0)), str(value.get("message", ""))
+
+    def inspection_state(self) -> InspectionState:
+        """``cancelled`` is also what follows a cancelled inspection, until the next one."""
+        if (self.path / "inspection.json").exists():
+            return "done"
+        if (self.path / "inspection_error.json").exists():
+            return "failed"
+        value = self._read_object("inspection_progress.json")
+        if value is not None:
+            return "queued" if value.get("state") == "queued" else "running"
+        return "cancelled" if self.inspection_cancelled() else "none"
+
+    def cancel_inspection(self) -> None:
+        """Ask the process at work to end; it looks about once a second."""
+        with open(self.path / "inspection.cancel", "w"):
+            pass
+
+    def inspection_cancelled(self) -> bool:
+        return (self.path / "inspection.cancel").exists()
+
+    def end_cancelled_inspection(self) -> None:
+        self._remove("inspection_progress.json")
+
+    @property
+    def output_file(self) -> Path:
+        """What the inspecting process prints."""
+        return self.path / "output.txt"
+
+    def _remove(self, *names: str) -> None:
+        for name in names:
+            (self.path / name).unlink(missing_ok=True)
+
+    def _read_object(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise WorkspaceError(f"{path} cannot be read ({error}). Delete the file, or the dataset.") from error
+        if not isinstance(value, dict):
+            raise WorkspaceError(f"{path} is damaged: it holds no JSON object. Delete the file, or the dataset.")
+        return value
+
+
+def readable_file(path: Path | str) -> Path:
+    """A path on this machine that a person named, made absolute; WorkspaceError if no file can be read there."""
+    absolute = Path(path).expanduser()
+    try:
+        absolute = absolute.resolve()
+        if not absolute.exists():
+            raise WorkspaceError(
+                f"There is no file {absolute}. Check the path; it is one of the machine the app runs on."
+            )
+        if not absolute.is_file():
+            raise WorkspaceError(f"{absolute} is not a file. Name the file with the structures.")
+        if not os.access(absolute, os.R_OK):
+            raise WorkspaceError(f"The app may not read {absolute}. Change the file's permissions.")
+    except (OSError, ValueError) as error:
+        raise WorkspaceError(f"The path {str(path)!r} cannot be used: {error}.") from error
+    return absolute

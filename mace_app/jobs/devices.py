@@ -1,0 +1,61 @@
+"""Which devices this machine has, found without torch."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+
+NVIDIA_SMI_TIMEOUT_SECONDS = 20
+
+
+def detect_devices() -> dict[str, dict[str, str]]:
+    """``cpu`` and ``cuda:0``, ``cuda:1``, …, each with the environment variables that let a worker see only it.
+
+    ``CUDA_VISIBLE_DEVICES``, if set, decides; otherwise ``nvidia-smi -L`` is asked; without it there is no cuda device.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [name.strip() for name in visible.split(",") if name.strip()] if visible is not None else _nvidia_devices()
+    if "-1" in names:  # CUDA's own rule: an invalid entry hides itself and all that follow
+        names = names[: names.index("-1")]
+    cuda = {f"cuda:{index}": {"CUDA_VISIBLE_DEVICES": name} for index, name in enumerate(names)}
+    return {"cpu": {}, **cuda}
+
+
+def fitting_devices(requested: str | None, devices: Sequence[str]) -> list[str]:
+    """The devices a run may be given, best first: asked for by name, or the first kind of cuda, cpu there is.
+
+    A cuda device that is asked for but was not found here is still given out: torch in the worker has the last word.
+    """
+    cuda = [device for device in devices if device.startswith("cuda")]
+    if requested is None:
+        return cuda or ["cpu"]
+    if requested == "cuda":
+        return cuda or ["cuda:0"]
+    return [requested]
+
+
+def _nvidia_devices() -> list[str]:
+    if shutil.which("nvidia-smi") is None:
+        return []
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_TIMEOUT_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return parse_nvidia_list(answer.stdout) if answer.returncode == 0 else []
+
+
+def parse_nvidia_list(text: str) -> list[str]:
+    """UUIDs from ``nvidia-smi -L``: of each card, or, where a card is split (MIG), of its instances."""
+    cards: list[list[str]] = []
+    for line in text.splitlines():
+        _, mark, rest = line.partition("(UUID: ")
+        if not mark:
+            continue
+        uuid = rest.split(")")[0]
+        if line.startswith("GPU "):
+            cards.append([uuid])
+        elif cards:
+            cards[-1].append(uuid)
+    return [uuid for card in cards for uuid in (card[1:] or card)]

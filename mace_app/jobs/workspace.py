@@ -1,0 +1,275 @@
+"""The workspace: one folder that holds the datasets, the runs and the queue."""
+
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from mace_app.files import read_json
+from mace_app.jobs import processes
+from mace_app.jobs.dataset_folder import DatasetFolder, readable_file
+from mace_app.jobs.errors import RunFolderError, WorkspaceError
+from mace_app.jobs.names import display_name, is_folder_name, run_id, safe_file_name, slug
+from mace_app.jobs.queue import JobQueue
+from mace_app.jobs.run_folder import RunFolder
+from mace_app.jobs.run_state import ACTIVE_STATES, RESUMABLE_STATES, StopMode
+
+if TYPE_CHECKING:
+    from mace_app.options import RunOptions
+
+ENVIRONMENT_VARIABLE = "MACE_APP_WORKSPACE"
+MOST_ATTEMPTS = 1000
+
+
+class Workspace:
+    """Datasets, runs and the queue under ``root`` (default: MACE_APP_WORKSPACE, else ``./workspace``), made if absent.
+
+    Methods that put a job in the queue do not start it: call ``ensure_supervisor`` after them.
+    """
+
+    def __init__(self, root: Path | str | None = None) -> None:
+        chosen = root if root is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "workspace"
+        self.root = Path(chosen).expanduser().resolve()
+        try:
+            for folder in (self.datasets_path, self.runs_path):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise WorkspaceError(
+                f"The workspace {self.root} cannot be made: {error.strerror}. "
+                f"Choose another folder with {ENVIRONMENT_VARIABLE}."
+            ) from error
+        self.queue = JobQueue(self.root / "queue.sqlite")
+
+    def __repr__(self) -> str:
+        return f"Workspace({str(self.root)!r})"
+
+    @property
+    def datasets_path(self) -> Path:
+        return self.root / "datasets"
+
+    @property
+    def runs_path(self) -> Path:
+        return self.root / "runs"
+
+    # Datasets
+
+    def datasets(self) -> list[DatasetFolder]:
+        """In the order of their folders' names."""
+        return [DatasetFolder(path) for path in sorted(self.datasets_path.iterdir()) if _listed(path)]
+
+    def dataset(self, identifier: str) -> DatasetFolder:
+        path = self.datasets_path / identifier
+        if not is_folder_name(identifier) or not path.is_dir():
+            raise WorkspaceError(f"There is no dataset {identifier!r}. It may have been deleted.")
+        return DatasetFolder(path)
+
+    def add_dataset(
+        self,
+        name: str,
+        source: Path | str | BinaryIO,
+        original: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> DatasetFolder:
+        """Add a file of this machine by its path, not copied, or an upload, written to disk in pieces.
+
+        ``original`` is the uploaded file's own name; ``progress`` is told the bytes written so far.
+        """
+        building = _building_folder(self.datasets_path)
+        folder = DatasetFolder(building)
+        try:
+            if isinstance(source, Path | str):
+                path = readable_file(source)
+                shown = display_name(name, path.stem)
+                folder.write_source(shown, path.name, path)
+            else:
+                given = original or str(getattr(source, "name", ""))
+                file_name = safe_file_name(given, "structures.xyz")
+                shown = display_name(name, Path(file_name).stem)
+                folder.store(source, file_name, progress)
+                folder.write_source(shown, file_name)
+            base = slug(shown, "dataset")
+            return DatasetFolder(
+                _move_into_place(building, self.datasets_path, lambda n: base if n == 1 else f"{base}-{n}")
+            )
+        except OSError as error:
+            raise WorkspaceError(f"The dataset {name!r} could not be stored: {error}. Is the disk full?") from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+    def delete_dataset(self, identifier: str) -> None:
+        """Delete what the workspace holds of it; a file outside stays. Refused while an unfinished run needs it."""
+        folder = self.dataset(identifier)
+        if self.queue.active_job(f"datasets/{identifier}") is not None:
+            raise WorkspaceError(f"The dataset {identifier} is being inspected. Cancel the inspection, then delete it.")
+        for run in self.runs():
+            try:
+                needed = run.info().state in ACTIVE_STATES and str(folder.path) in run.options_text()
+            except RunFolderError:
+                continue
+            if needed:
+                raise WorkspaceError(f"The run {run.id} still works with the dataset {identifier}. Stop the run first.")
+        _delete(folder.path)
+
+    def start_inspection(self, dataset: DatasetFolder) -> None:
+        """Queue an inspection; an earlier result is forgotten."""
+        self.queue.enqueue("inspect", f"datasets/{dataset.id}")
+        dataset.begin_inspection()
+
+    def cancel_inspection(self, dataset: DatasetFolder) -> None:
+        """End a waiting inspection at once, a running one within about a second."""
+        dataset.cancel_inspection()
+        if self.queue.cancel(f"datasets/{dataset.id}"):
+            dataset.end_cancelled_inspection()
+
+    # Runs
+
+    def runs(self) -> list[RunFolder]:
+        """Newest first; damaged ones too, so that they can be shown and deleted."""
+        return [RunFolder(path) for path in sorted(self.runs_path.iterdir(), reverse=True) if _listed(path)]
+
+    def run(self, identifier: str) -> RunFolder:
+        path = self.runs_path / identifier
+        if not is_folder_name(identifier) or not path.is_dir():
+            raise WorkspaceError(f"There is no run {identifier!r}. It may have been deleted.")
+        return RunFolder(path)
+
+    def create_run(self, options: "RunOptions | Mapping[str, Any] | str", name: str) -> RunFolder:
+        """Make a run and queue it. Options as an object, a mapping or YAML; OptionsError if they do not hold.
+
+        The stored options are complete: every default is written out.
+        """
+        import yaml
+
+        from mace_app.options import RunOptions, dump_options, parse_options
+
+        if isinstance(options, str):
+            try:
+                options = yaml.safe_load(options)
+            except yaml.YAMLError as error:
+                raise WorkspaceError(f"The options are not valid YAML: {error}") from error
+        if not isinstance(options, RunOptions):
+            if not isinstance(options, Mapping):
+                raise WorkspaceError("The options are empty or no mapping; begin them with 'architecture:'.")
+            options = parse_options(dict(options))
+        return self._create_run(dump_options(options), name, options.device, options.seed)
+
+    def _create_run(self, text: str, name: str, device: str | None, seed: int | None) -> RunFolder:
+        building = _building_folder(self.runs_path)
+        shown = display_name(name, "Run")
+
+        def identify(attempt: int) -> str:
+            # The folder's name is the run's: it is written inside before the folder appears under it.
+            identifier = run_id(shown, attempt)
+            (building / "run.json").unlink(missing_ok=True)
+            RunFolder.create(building, text, shown, identifier=identifier, device=device, seed=seed)
+            return identifier
+
+        try:
+            run = RunFolder(_move_into_place(building, self.runs_path, identify))
+        except OSError as error:
+            raise WorkspaceError(f"The run {name!r} could not be stored: {error}. Is the disk full?") from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        self.queue.enqueue("train", f"runs/{run.id}", device)
+        return run
+
+    def rename_run(self, identifier: str, name: str) -> None:
+        """Change the name that is shown; the folder stays."""
+        run = self.run(identifier)
+        run.update(name=display_name(name, identifier))
+
+    def stop_run(self, identifier: str, mode: StopMode = "best") -> None:
+        """A waiting run stops at once; a running one finishes its step, saves and exports (``best``) or ends soon."""
+        run = self.run(identifier)
+        if self.queue.cancel(f"runs/{identifier}"):
+            run.set_state("stopped", "Stopped before it began.")
+            return
+        state = run.info().state
+        if state not in ACTIVE_STATES:
+            raise WorkspaceError(f"The run {identifier} is already {state}; there is nothing to stop.")
+        run.request_stop(mode)
+
+    def resume_run(self, identifier: str) -> None:
+        """Queue a stopped, failed or interrupted run again; it goes on from its last checkpoint."""
+        run = self.run(identifier)
+        info = run.info()
+        if info.state not in RESUMABLE_STATES:
+            raise WorkspaceError(
+                f"The run {identifier} is {info.state}; only stopped, failed or interrupted runs resume."
+            )
+        if run.worker_alive():
+            raise WorkspaceError(f"The process of run {identifier} is still ending. Try again in a few seconds.")
+        self.queue.enqueue("train", f"runs/{identifier}", run.options().device)
+        run.clear_stop()
+        run.set_state("queued")
+
+    def delete_run(self, identifier: str) -> None:
+        """Delete a run that is over, with its models and checkpoints; damaged ones too."""
+        run = self.run(identifier)
+        try:
+            active = run.info().state in ACTIVE_STATES or run.worker_alive()
+        except RunFolderError:
+            active = False
+        if active or self.queue.active_job(f"runs/{identifier}") is not None:
+            raise WorkspaceError(f"The run {identifier} is not over. Stop it first, then delete it.")
+        _delete(run.path)
+
+    # The supervisor
+
+    @property
+    def supervisor_file(self) -> Path:
+        return self.root / "supervisor.json"
+
+    def supervisor(self) -> processes.ProcessIdentity | None:
+        """The living supervisor of this workspace, if there is one."""
+        try:
+            value = read_json(self.supervisor_file)
+            identity = processes.ProcessIdentity(int(value["pid"]), float(value["started"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return identity if identity.alive() else None
+
+    def ensure_supervisor(self) -> None:
+        """Start a supervisor, detached, if none is alive. Of two started at once one ends again."""
+        if self.supervisor() is None:
+            command = processes.python_command("-m", "mace_app.jobs.supervisor", str(self.root))
+            processes.reap_in_background(processes.start_detached(command, self.root / "supervisor.log"))
+
+
+def _listed(path: Path) -> bool:
+    return path.is_dir() and is_folder_name(path.name)
+
+
+def _building_folder(parent: Path) -> Path:
+    """A hidden folder to fill before it is renamed, so that no reader meets half of one."""
+    path = parent / f".new-{uuid.uuid4().hex}"
+    path.mkdir()
+    return path
+
+
+def _move_into_place(building: Path, parent: Path, name_of: Callable[[int], str]) -> Path:
+    """Rename to the first name that is free."""
+    for attempt in range(1, MOST_ATTEMPTS):
+        destination = parent / name_of(attempt)
+        if destination.exists():
+            continue
+        try:
+            building.rename(destination)
+        except OSError:
+            if not destination.exists():
+                raise
+            continue
+        return destination
+    raise WorkspaceError(f"{parent} holds {MOST_ATTEMPTS} entries of this name. Choose another name.")
+
+
+def _delete(path: Path) -> None:
+    """Out of sight first, so that what is half deleted is never listed."""
+    hidden = path.with_name(f".deleted-{uuid.uuid4().hex}")
+    try:
+        path.rename(hidden)
+        shutil.rmtree(hidden)
+    except OSError as error:
+        raise WorkspaceError(f"{path} could not be deleted: {error}. Check its permissions.") from error

@@ -46,7 +46,7 @@ class DatasetFolder:
     # The file itself
 
     def write_source(self, name: str, original: str, path: Path | None = None) -> None:
-        """``path`` of a file that stays where it is; None for one that ``store`` put here under the name ``original``."""
+        """``path`` of a file that stays where it is; None for one that ``store`` put here as ``original``."""
         stored = str(path.resolve()) if path is not None else f"source/{original}"
         write_json(
             self.path / "source.json",
@@ -54,7 +54,7 @@ class DatasetFolder:
         )
 
     def store(self, stream: BinaryIO, original: str, progress: Callable[[int], None] | None = None) -> Path:
-        """Copy a stream to disk in pieces, as the safe file name ``original``; ``progress`` is told the bytes so far."""
+        """Copy a stream to disk in pieces, as the safe name ``original``; ``progress`` is told the bytes so far."""
         destination = self.path / "source" / original
         destination.parent.mkdir(exist_ok=True)
         written = 0
@@ -174,6 +174,13 @@ class DatasetFolder:
 
     def inspection_cancelled(self) -> bool:
         return (self.path / "inspection.cancel").exists()
+
+    def inspection_cancelled_at(self) -> float | None:
+        """When the end was asked for, in seconds since 1970."""
+        try:
+            return (self.path / "inspection.cancel").stat().st_mtime
+        except FileNotFoundError:
+            return None
 
     def end_cancelled_inspection(self) -> None:
         self._remove("inspection_progress.json")

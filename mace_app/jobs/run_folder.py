@@ -162,6 +162,17 @@ class RunFolder:
     def write_options(self, text: str) -> None:
         write_text(self.options_file, text)
 
+    def requested_device(self) -> str | None:
+        """The device the options ask for; None where they leave the choice. Reads no more of them than that."""
+        import yaml
+
+        try:
+            value = yaml.safe_load(self.options_text())
+        except yaml.YAMLError as error:
+            raise RunFolderError(f"{self.options_file} is not valid YAML: {error}. Correct it.") from error
+        device = value.get("device") if isinstance(value, dict) else None
+        return device if isinstance(device, str) else None
+
     # State
 
     def info(self) -> RunInfo:
@@ -218,6 +229,12 @@ class RunFolder:
             self.release()
         return info
 
+    def requeue(self) -> None:
+        """Forget how the last attempt ended; what it wrote stays, and the next worker goes on from there."""
+        self.clear_stop()
+        (self.path / "progress.json").unlink(missing_ok=True)
+        self.update(state="queued", reason=None, ended=None, pid=None, pid_started=None)
+
     def conclude(self, state: State, reason: str, process: ProcessIdentity | None) -> bool:
         """Set a final state for a worker that ended without one; False if it set one, or another one took over."""
         done = False
@@ -249,6 +266,13 @@ class RunFolder:
         if self._worker_lock is not None:
             self._worker_lock.release()
             self._worker_lock = None
+
+    def last_epoch(self) -> int | None:
+        """The epoch the run would go on from: the metrics' last, if there is a checkpoint; None without one."""
+        if not (self.path / "checkpoints" / "last.safetensors").exists():
+            return None
+        epochs = self.metrics().epochs
+        return epochs[-1]["epoch"] if epochs else None
 
     # Stop
 

@@ -1,6 +1,6 @@
 """``run.json`` and ``progress.json``: what they hold, with types."""
 
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Literal, get_args
 
 from mace_app.jobs.errors import RunFolderError
@@ -43,6 +43,10 @@ class RunInfo:
         if self.pid is None or self.pid_started is None:
             return None
         return ProcessIdentity(self.pid, self.pid_started)
+
+    def with_(self, **values: Any) -> "RunInfo":
+        """A copy with other values."""
+        return replace(self, **values)
 
     def to_json(self) -> dict[str, Any]:
         return {"format": FORMAT, **asdict(self)}

@@ -114,8 +114,11 @@ class Workspace:
 
     def start_inspection(self, dataset: DatasetFolder) -> None:
         """Queue an inspection; an earlier result is forgotten."""
-        self.queue.enqueue("inspect", f"datasets/{dataset.id}")
+        job = f"datasets/{dataset.id}"
+        if self.queue.active_job(job) is not None:
+            raise WorkspaceError(f"The dataset {dataset.id} is already being inspected. Wait, or cancel it first.")
         dataset.begin_inspection()
+        self.queue.enqueue("inspect", job)
 
     def cancel_inspection(self, dataset: DatasetFolder) -> None:
         """End a waiting inspection at once, a running one within about a second."""
@@ -189,21 +192,24 @@ class Workspace:
         state = run.info().state
         if state not in ACTIVE_STATES:
             raise WorkspaceError(f"The run {identifier} is already {state}; there is nothing to stop.")
+        if state == "queued" and self.queue.active_job(f"runs/{identifier}") is None:
+            run.set_state("stopped", "Stopped before it began.")  # its place in the queue was lost
+            return
         run.request_stop(mode)
 
     def resume_run(self, identifier: str) -> None:
         """Queue a stopped, failed or interrupted run again; it goes on from its last checkpoint."""
         run = self.run(identifier)
-        info = run.info()
-        if info.state not in RESUMABLE_STATES:
+        state = run.info().state
+        waiting = self.queue.active_job(f"runs/{identifier}") is not None
+        if state not in RESUMABLE_STATES and (state != "queued" or waiting):
             raise WorkspaceError(
-                f"The run {identifier} is {info.state}; only stopped, failed or interrupted runs resume."
+                f"The run {identifier} is {state}; only stopped, failed or interrupted runs can be resumed."
             )
-        if run.worker_alive():
+        if waiting or run.worker_alive():
             raise WorkspaceError(f"The process of run {identifier} is still ending. Try again in a few seconds.")
-        self.queue.enqueue("train", f"runs/{identifier}", run.options().device)
-        run.clear_stop()
-        run.set_state("queued")
+        run.requeue()
+        self.queue.enqueue("train", f"runs/{identifier}", run.requested_device())
 
     def delete_run(self, identifier: str) -> None:
         """Delete a run that is over, with its models and checkpoints; damaged ones too."""

@@ -66,7 +66,9 @@ class Options(BaseModel):
         value = cls.expand(value)
         if not isinstance(value, Mapping):
             raise refuse(f"This must be a mapping with the keys {listed(cls.model_fields)}; it is {shown(value)}.")
-        problems = [Problem((str(key),), cls._unknown(key)) for key in value if key not in cls.model_fields]
+        problems: list[Problem] = [
+            Problem((str(key),), cls._unknown(key)) for key in value if key not in cls.model_fields
+        ]
         try:
             options = handler({key: entry for key, entry in value.items() if key in cls.model_fields})
         except ValidationError as error:
@@ -104,7 +106,8 @@ AnyOptions = TypeVar("AnyOptions", bound=Options)
 
 def validate_each(model: type[AnyOptions], entries: Iterable[tuple[Any, Any]]) -> list[tuple[Any, AnyOptions]]:
     """Validate the values of (key, value) pairs; all problems are raised together, each below its key."""
-    valid, problems = [], []
+    valid: list[tuple[Any, AnyOptions]] = []
+    problems: list[Problem] = []
     for key, entry in entries:
         try:
             valid.append((key, model.model_validate(entry)))
@@ -140,13 +143,17 @@ def _expectation(details: ErrorDetails, field: FieldInfo | None) -> str:
         unit = description_of(field).unit if field is not None else None
         return f"{words} {shown(context[bound])}" + (f" {unit}" if unit else "")
     if kind == "literal_error":
-        return f"one of {listed(_choices(field))}" if field is not None else str(context.get("expected"))
+        return f"one of {_choices_in_words(field)}" if field is not None else str(context.get("expected"))
     return _KINDS.get(kind.split("_")[0], details["msg"].lower())
 
 
 def _choices(field: FieldInfo) -> list[Any]:
     members = alternatives(field.annotation)
     return [choice for member in members if get_origin(member) is Literal for choice in get_args(member)]
+
+
+def _choices_in_words(field: FieldInfo) -> str:
+    return listed(_choices(field)) + (" or `null`" if type(None) in alternatives(field.annotation) else "")
 
 
 def _close_choice(details: ErrorDetails, field: FieldInfo | None) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mace_app.options.datasets import ANGSTROM_PER_UNIT
 from mace_app.options.errors import Problem, listed, suggestion
-from mace_app.options.irreps import Irrep, format_irreps
+from mace_app.options.irreps import Irrep, format_irreps, parse_irreps
 from mace_app.options.loss import loss_problems
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
@@ -62,7 +62,8 @@ def _head_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> lis
         found.append(
             Problem(
                 ("mace_head_target",),
-                f"MACE's own readout gives one scalar, and `{own.name}` is something else; choose a scalar target with one value.",
+                f"MACE's own readout gives one scalar, and `{own.name}` is something else; choose a scalar target "
+                "with one value.",
             )
         )
     features = model.feature_irreps()
@@ -81,16 +82,12 @@ def _missing_irreps(name: str, missing: list[Irrep], features: list[Irrep], mode
     text = f"`{name}` needs {wanted}, but the features a head can read have only {available}"
     if model.num_interactions == 1:
         text += ", because the last layer keeps scalars only; use `num_interactions: 2`"
-    channels = features[0].mul
-    hidden = {(i.l, -i.p): Irrep(channels, i.l, i.p) for i in (*_hidden(model), *missing)}
-    enough = format_irreps([hidden[key] for key in sorted(hidden, key=lambda key: (key[0], key[1] * (-1) ** key[0]))])
-    if enough != model.hidden_irreps:
-        text += f"{' and' if model.num_interactions == 1 else '; use'} `hidden_irreps: {enough}`"
+    hidden = {(i.l, i.p) for i in parse_irreps(model.hidden_irreps)}
+    enough = sorted(hidden | {(i.l, i.p) for i in missing}, key=lambda kind: (kind[0], kind[1] != (-1) ** kind[0]))
+    if set(enough) != hidden:
+        irreps = format_irreps([Irrep(features[0].mul, l, p) for l, p in enough])  # noqa: E741
+        text += f"{' and' if model.num_interactions == 1 else '; use'} `hidden_irreps: {irreps}`"
     return text + "."
-
-
-def _hidden(model: ModelHypers) -> list[Irrep]:
-    return model.model_copy(update={"num_interactions": 2}).feature_irreps()
 
 
 def _readout_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
@@ -190,14 +187,16 @@ def _split_problems(options: "RunOptions") -> list[Problem]:
         return [
             Problem(
                 ("validation_set",),
-                "`validation_set: 0` leaves nothing to choose the best epoch by; give a fraction such as 0.1, indices or a file.",
+                "`validation_set: 0` leaves nothing to choose the best epoch by; give a fraction such as 0.1, "
+                "indices or a file.",
             )
         ]
     if sum(fractions) >= 1:
         return [
             Problem(
                 ("test_set",),
-                f"Validation and test take {sum(fractions):g} of the training file, which leaves nothing to learn from.",
+                f"Validation and test take {sum(fractions):g} of the training file, which leaves nothing to learn "
+                "from.",
             )
         ]
     return []

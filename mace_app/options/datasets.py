@@ -28,8 +28,8 @@ class SystemsOptions(Options):
         widget="path",
         help="The file with the structures.",
         explanation=(
-            "Any file that ASE reads, extended xyz first of all. A relative path starts from the folder in which the program "
-            "was started."
+            "Any file that ASE reads, extended xyz first of all. A relative path starts from the folder in which the "
+            "program was started."
         ),
     )
     reader: Literal["ase", "metatensor"] | None = option(
@@ -46,8 +46,8 @@ class SystemsOptions(Options):
         section="Source",
         help="The unit of positions and cells in the file, for example `angstrom`.",
         explanation=(
-            "Nothing is converted: the model works in the unit of the data, and the cutoff is in it too. It is written into the "
-            "exported model so that a simulation engine can convert. Empty is taken as Å."
+            "Nothing is converted: the model works in the unit of the data, and the cutoff is in it too. It is written "
+            "into the exported model so that a simulation engine can convert. Empty is taken as Å."
         ),
     )
 
@@ -114,8 +114,8 @@ class DatasetOptions(Options):
         section="Targets",
         help="What is to be learnt, by name.",
         explanation=(
-            "A name is a standard one such as `energy`, `charge` or `non_conservative_force`, one with a variant such as "
-            "`energy/pbe`, or your own after `mtt::`. Nothing is taken from a file that isn't named here, except "
+            "A name is a standard one such as `energy`, `charge` or `non_conservative_force`, one with a variant such "
+            "as `energy/pbe`, or your own after `mtt::`. Nothing is taken from a file that isn't named here, except "
             "forces and stress of an energy."
         ),
     )
@@ -133,7 +133,10 @@ class DatasetOptions(Options):
         section="Source",
         help="Use only these structures of the file.",
         explanation="metatrain can pick structures of a data set by position.",
-        not_built="for a validation or test set write `{indices: [...]}` alone; otherwise put the structures in a file of their own.",
+        not_built=(
+            "for a validation or test set write `{indices: [...]}` alone; otherwise put the structures in a "
+            "file of their own."
+        ),
     )
 
     @classmethod
@@ -167,7 +170,7 @@ class DatasetOptions(Options):
                 found.append(Problem((*place, *problem.loc), problem.message))
             if not name.startswith("mtt::") and f"mtt::{name}" in self.targets:
                 found.append(Problem(place, f"`{name}` and `mtt::{name}` can't both be targets; rename one of them."))
-            sources = [(place, target.read_from)]
+            sources: list[tuple[tuple[str, ...], str | None]] = [(place, target.read_from)]
             for kind in ("forces", "stress", "virial"):
                 gradient = getattr(target, kind)
                 if gradient:
@@ -177,7 +180,8 @@ class DatasetOptions(Options):
                     found.append(
                         Problem(
                             (*where, "read_from"),
-                            f"Labels in a file of their own (`{file}`) are not built yet; they must stand beside the structures in "
+                            f"Labels in a file of their own (`{file}`) are not built yet; they must stand beside the "
+                            "structures in "
                             f"`{self.systems.read_from}`.",
                         )
                     )
@@ -223,7 +227,8 @@ def agreement_problems(datasets: list[tuple[tuple[str, ...], DatasetOptions]]) -
             found.append(
                 Problem(
                     (*place, "systems", "length_unit"),
-                    f"The unit of length is `{unit}` here but `{first.systems.length_unit}` in {'.'.join(first_place)}; "
+                    f"The unit of length is `{unit}` here but `{first.systems.length_unit}` in "
+                    f"{'.'.join(first_place)}; "
                     "all data must share one.",
                 )
             )
@@ -234,7 +239,8 @@ def agreement_problems(datasets: list[tuple[tuple[str, ...], DatasetOptions]]) -
                 found.append(
                     Problem(
                         (*place, "targets", name),
-                        f"`{name}` is defined differently in two data sets ({difference}); make them equal or rename one.",
+                        f"`{name}` is defined differently in two data sets ({difference}); make them equal or rename "
+                        "one.",
                     )
                 )
     return found

@@ -1,4 +1,4 @@
-"""How one option is written down: everything a form, a reference page or an error message needs stands beside the field.
+"""How one option is written down: what a form, a reference page or an error message needs stands beside the field.
 
 ``option(...)`` declares a field of an ``Options`` model; ``option_fields(model)`` lists what was declared.
 """
@@ -68,8 +68,8 @@ def option(
 ) -> Any:
     """Declare one field.
 
-    ``help`` is one sentence, ``explanation`` two to four. ``not_built`` is the reason why every value but the default is
-    refused; ``not_built_values`` gives a reason for single choices. ``widget`` is a hint for the form: ``irreps``,
+    ``help`` is one sentence, ``explanation`` two to four. ``not_built`` is the reason why every value but the default
+    is refused; ``not_built_values`` gives a reason for single choices. ``widget`` is a hint for the form: ``irreps``,
     ``log`` (a number on a logarithmic scale), ``path``. ``bounds`` are pydantic's ``gt``, ``ge``, ``lt``, ``le``.
     """
     described = Description(explanation, section, importance, unit, not_built, not_built_values or {}, widget)
@@ -84,8 +84,8 @@ def option(
 class OptionField:
     """One option as a form, the reference page and the command line see it.
 
-    ``not_built`` is a reason that holds for every value but the default; ``not_built_values`` maps single choices (or, for
-    values that can't be listed, words for them) to a reason. ``bounds`` is (lowest, highest), None where open;
+    ``not_built`` is a reason that holds for every value but the default; ``not_built_values`` maps single choices (or,
+    for values that can't be listed, words for them) to a reason. ``bounds`` is (lowest, highest), None where open;
     ``exclusive`` says of each whether the bound itself is outside. ``choices`` is empty unless the option is a choice.
     """
 

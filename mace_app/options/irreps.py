@@ -1,6 +1,7 @@
 """Irreducible representations of O(3) as text, in e3nn's notation, without e3nn."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 _TERM = re.compile(r"(?:(?P<mul>\d+)\s*x\s*)?(?P<l>\d+)(?P<p>[eo])")
@@ -55,3 +56,29 @@ def parse_irreps(text: str) -> list[Irrep]:
 
 def format_irreps(irreps: list[Irrep]) -> str:
     return " + ".join(str(irrep) for irrep in irreps)
+
+
+@lru_cache(maxsize=64)
+def reachable_kinds(max_ell: int, correlation: int) -> frozenset[tuple[int, int]]:
+    """All (l, p) that symmetric products of up to ``correlation`` copies of spherical harmonics to ``max_ell`` hold.
+
+    These are the features MACE's first product can fill (Batatia et al., NeurIPS 2022, eq. 10); others stay zero.
+    Counted by weights: a product of states (l_i, m_i) has M = Σ m_i and parity Π (−1)^l_i, the same state may occur
+    repeatedly, and l occurs as often as there are more products with M = l than with M = l + 1.
+    """
+    products: dict[tuple[int, int, int], int] = {(0, 0, 1): 1}  # (factors, M, parity) → number of products
+    for l in range(max_ell + 1):  # noqa: E741
+        for m in range(-l, l + 1):
+            extended = dict(products)
+            for (factors, total, parity), number in products.items():
+                for repeats in range(1, correlation - factors + 1):
+                    key = (factors + repeats, total + repeats * m, parity * (-1) ** (l * repeats))
+                    extended[key] = extended.get(key, 0) + number
+            products = extended
+    kinds = set()
+    for factors in range(1, correlation + 1):
+        for l in range(max_ell * correlation + 1):  # noqa: E741
+            for parity in (1, -1):
+                if products.get((factors, l, parity), 0) > products.get((factors, l + 1, parity), 0):
+                    kinds.add((l, parity))
+    return frozenset(kinds)

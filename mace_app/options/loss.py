@@ -60,8 +60,8 @@ class LossPart(Options):
         section="Loss",
         help="How a deviation is counted: squared, absolute, or squared up to delta and absolute beyond.",
         explanation=(
-            "`mse` punishes large deviations most and is the usual start. `mae` and `huber` forgive single bad labels and often "
-            "give lower mean absolute errors at the end. Values are normalised before they are compared."
+            "`mse` punishes large deviations most and is the usual start. `mae` and `huber` forgive single bad labels "
+            "and often give lower mean absolute errors at the end. Values are normalised before they are compared."
         ),
         not_built_values=LOSS_TYPES_NOT_BUILT,
     )
@@ -73,8 +73,8 @@ class LossPart(Options):
         ge=0,
         help="How much this term counts in the sum.",
         explanation=(
-            "Terms are normalised, so weights of 1 balance them roughly. More weight on forces gives better dynamics, more on "
-            "energies better relative stabilities. A weight of 0 leaves a label out of training; its error is "
+            "Terms are normalised, so weights of 1 balance them roughly. More weight on forces gives better dynamics, "
+            "more on energies better relative stabilities. A weight of 0 leaves a label out of training; its error is "
             "still reported."
         ),
     )
@@ -95,8 +95,8 @@ class LossPart(Options):
         gt=0,
         help="Where the huber loss turns from squared to absolute, in normalised units; empty means 1.",
         explanation=(
-            "One unit is the typical size of the label, so 0.01 treats deviations above one per cent of it as outliers. "
-            "It belongs to the huber loss and is refused for the others."
+            "One unit is the typical size of the label, so 0.01 treats deviations above one per cent of it as "
+            "outliers. It belongs to the huber loss and is refused for the others."
         ),
     )
 
@@ -132,8 +132,8 @@ class LossOptions(LossPart):
         section="Loss",
         help="The term for the forces of an energy; empty means mse with weight 1.",
         explanation=(
-            "A type alone (`forces: huber`) or a mapping with type, weight, reduction and delta. It is refused for a target "
-            "without forces."
+            "A type alone (`forces: huber`) or a mapping with type, weight, reduction and delta. It is refused for a "
+            "target without forces."
         ),
     )
     stress: LossPart | None = option(
@@ -141,7 +141,9 @@ class LossOptions(LossPart):
         title="Stress",
         section="Loss",
         help="The term for the stress of an energy; empty means mse with weight 1.",
-        explanation="A type alone or a mapping, as for forces. For data that hold virials, `virial` means the same term.",
+        explanation=(
+            "A type alone or a mapping, as for forces. For data that hold virials, `virial` means the same term."
+        ),
     )
     virial: LossPart | None = option(
         None,

@@ -2,54 +2,13 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from mace_app.options.base import Options, shown
+from mace_app.options.blocks import DENSITY_INTERACTIONS, FirstInteraction, Interaction
 from mace_app.options.errors import Problem, refuse
 from mace_app.options.fields import option
-from mace_app.options.irreps import Irrep, format_irreps, parse_irreps
-
-_BLOCK_SUFFIX = "InteractionBlock"
-FIRST_INTERACTIONS = (
-    "RealAgnosticResidualInteractionBlock",
-    "RealAgnosticInteractionBlock",
-    "RealAgnosticDensityInteractionBlock",
-    "RealAgnosticDensityResidualInteractionBlock",
-    "RealAgnosticResidualNonLinearInteractionBlock",
-)
-ATTENTION_INTERACTION = "RealAgnosticAttResidualInteractionBlock"
-# These divide messages by a learned density instead of by avg_num_neighbors.
-DENSITY_INTERACTIONS = frozenset(FIRST_INTERACTIONS[2:])
-
-
-def _long_block_name(value: Any) -> Any:
-    """Accept ``RealAgnosticDensity`` for ``RealAgnosticDensityInteractionBlock``."""
-    if isinstance(value, str) and value and not value.endswith(_BLOCK_SUFFIX):
-        return value + _BLOCK_SUFFIX
-    return value
-
-
-FirstInteraction = Annotated[
-    Literal[
-        "RealAgnosticResidualInteractionBlock",
-        "RealAgnosticInteractionBlock",
-        "RealAgnosticDensityInteractionBlock",
-        "RealAgnosticDensityResidualInteractionBlock",
-        "RealAgnosticResidualNonLinearInteractionBlock",
-    ],
-    BeforeValidator(_long_block_name),
-]
-Interaction = Annotated[
-    Literal[
-        "RealAgnosticResidualInteractionBlock",
-        "RealAgnosticAttResidualInteractionBlock",
-        "RealAgnosticInteractionBlock",
-        "RealAgnosticDensityInteractionBlock",
-        "RealAgnosticDensityResidualInteractionBlock",
-        "RealAgnosticResidualNonLinearInteractionBlock",
-    ],
-    BeforeValidator(_long_block_name),
-]
+from mace_app.options.irreps import Irrep, format_irreps, parse_irreps, reachable_kinds
 
 
 class ModelHypers(Options):
@@ -74,9 +33,9 @@ class ModelHypers(Options):
         widget="path",
         help="A published MACE file to start from instead of random weights.",
         explanation=(
-            "Starting from a model that has already seen much chemistry needs far fewer structures of your own. The file "
-            "fixes the architecture: cutoff, irreps, layers and elements then come from it, and the options below that "
-            "describe them no longer apply. Leave it empty to train from scratch."
+            "Starting from a model that has already seen much chemistry needs far fewer structures of your own. The "
+            "file fixes the architecture: cutoff, irreps, layers and elements then come from it, and the options below "
+            "that describe them no longer apply. Leave it empty to train from scratch."
         ),
         not_built="starting from a foundation file comes with a later version.",
     )
@@ -86,8 +45,9 @@ class ModelHypers(Options):
         section="Foundation model",
         help="Which head of a foundation file with several heads to use.",
         explanation=(
-            "Some published files hold one readout per level of theory, for example one for PBE and one for r2SCAN. The name "
-            "chooses among them; a file with a single head needs no name. It means nothing without a foundation model."
+            "Some published files hold one readout per level of theory, for example one for PBE and one for r2SCAN. "
+            "The name chooses among them; a file with a single head needs no name. It means nothing without a "
+            "foundation model."
         ),
         not_built="it chooses a head of a foundation file, and starting from one comes with a later version.",
     )
@@ -97,8 +57,8 @@ class ModelHypers(Options):
         section="Foundation model",
         help="The target that MACE's built-in energy readout predicts; all others get a head of their own.",
         explanation=(
-            "MACE comes with readouts for one scalar, summed over layers and atoms. The target named here uses them, which "
-            "is what published MACE potentials do for the energy. Change it only if your main scalar target has "
+            "MACE comes with readouts for one scalar, summed over layers and atoms. The target named here uses them, "
+            "which is what published MACE potentials do for the energy. Change it only if your main scalar target has "
             "another name, such as `energy/pbe`."
         ),
     )
@@ -112,9 +72,9 @@ class ModelHypers(Options):
         le=40.0,
         help="Atoms closer than this see each other directly, in the length unit of the data.",
         explanation=(
-            "Information travels one cutoff per layer, so two layers of 5 Å reach 10 Å. Molecules and covalent solids do "
-            "well with 4.5 to 6 Å; ionic or layered materials may need more. Time and memory grow with the number of "
-            "neighbours, that is with the third power of the radius in a dense material."
+            "Information travels one cutoff per layer, so two layers of 5 Å reach 10 Å. Molecules and covalent solids "
+            "do well with 4.5 to 6 Å; ionic or layered materials may need more. Time and memory grow with the number "
+            "of neighbours, that is with the third power of the radius in a dense material."
         ),
     )
     num_radial_basis: int = option(
@@ -125,8 +85,8 @@ class ModelHypers(Options):
         le=64,
         help="How many functions describe the distance between two atoms.",
         explanation=(
-            "More functions resolve finer structure along a bond length. Eight are enough for most data; ten to sixteen can "
-            "help with a long cutoff or strongly compressed structures. The cost is small."
+            "More functions resolve finer structure along a bond length. Eight are enough for most data; ten to "
+            "sixteen can help with a long cutoff or strongly compressed structures. The cost is small."
         ),
     )
     radial_type: Literal["bessel", "gaussian", "chebyshev"] = option(
@@ -135,21 +95,22 @@ class ModelHypers(Options):
         section="Neighbourhood",
         help="The shape of the functions that describe distances.",
         explanation=(
-            "Bessel functions are the usual choice and oscillate over the whole range. Gaussians are local in distance, "
-            "Chebyshev polynomials resolve both ends of their interval more finely. The choice rarely decides the accuracy."
+            "Bessel functions are the usual choice and oscillate over the whole range. Gaussians are local in "
+            "distance, Chebyshev polynomials resolve both ends of their interval more finely. The choice rarely "
+            "decides the accuracy."
         ),
     )
     num_cutoff_basis: int = option(
         5,
         title="Exponent of the cutoff envelope",
         section="Neighbourhood",
-        ge=2,
+        ge=1,
         le=20,
         help="How late and how steeply the influence of a neighbour fades out towards the cutoff.",
         explanation=(
-            "The envelope is a polynomial that goes smoothly to zero at the cutoff, and this number is its exponent, not a "
-            "count. A larger exponent keeps distant neighbours visible for longer and then drops faster. Below 2 the "
-            "forces would not be smooth at the cutoff."
+            "The envelope is a polynomial that goes smoothly to zero at the cutoff, and this number is its exponent, "
+            "not a count. A larger exponent keeps distant neighbours visible for longer and then drops faster. There "
+            "is seldom a reason to change it."
         ),
     )
     apply_cutoff: bool = option(
@@ -158,8 +119,9 @@ class ModelHypers(Options):
         section="Neighbourhood",
         help="Whether the cutoff envelope multiplies the input of the radial network, or its output.",
         explanation=(
-            "On, the radial functions fade out before they enter the network, as in the original MACE. Off, the network "
-            "sees plain radial functions and its output is faded, as in the newest foundation models. Both give smooth forces."
+            "On, the radial functions fade out before they enter the network, as in the original MACE. Off, the "
+            "network sees plain radial functions and its output is faded, as in the newest foundation models. Both "
+            "give smooth forces."
         ),
     )
     distance_transform: Literal["Agnesi", "Soft"] | None = option(
@@ -168,9 +130,9 @@ class ModelHypers(Options):
         section="Neighbourhood",
         help="Stretch distances according to the size of the two atoms before the radial functions see them.",
         explanation=(
-            "A transform measures a distance in units of the covalent radii, so that bonds of very different lengths look "
-            "alike to the model. It helps when many elements occur, as in the foundation models, and matters little for "
-            "one organic molecule. It assumes lengths in Å."
+            "A transform measures a distance in units of the covalent radii, so that bonds of very different lengths "
+            "look alike to the model. It helps when many elements occur, as in the foundation models, and matters "
+            "little for one organic molecule. It assumes lengths in Å."
         ),
     )
     pair_repulsion: bool = option(
@@ -179,9 +141,9 @@ class ModelHypers(Options):
         section="Neighbourhood",
         help="Add a fixed screened nuclear repulsion at very short distances.",
         explanation=(
-            "The Ziegler-Biersack-Littmark term keeps atoms from collapsing onto each other where there are no training "
-            "data, for example in hot or irradiated systems. It acts below the sum of the covalent radii and has no "
-            "parameters to fit. It assumes lengths in Å and belongs to MACE's own energy readout."
+            "The Ziegler-Biersack-Littmark term keeps atoms from collapsing onto each other where there are no "
+            "training data, for example in hot or irradiated systems. It acts below the sum of the covalent radii and "
+            "has no parameters to fit. It assumes lengths in Å and belongs to MACE's own energy readout."
         ),
     )
     hidden_irreps: str = option(
@@ -192,10 +154,10 @@ class ModelHypers(Options):
         widget="irreps",
         help="How many channels describe an atom, and which angular shapes they carry.",
         explanation=(
-            "`128x0e + 128x1o` means 128 scalar and 128 vector channels on every layer but the last, which keeps only the "
-            "scalars. More channels and higher angular momenta are more accurate and slower: 32 to 64 channels with `0e + 1o` "
-            "train well on a CPU, 128 with `0e + 1o + 2e` want a GPU. All kinds need the same number of channels, "
-            "scalars come first, and a vector target needs `1o` here."
+            "`128x0e + 128x1o` means 128 scalar and 128 vector channels on every layer but the last, which keeps only "
+            "the scalars. More channels and higher angular momenta are more accurate and slower: 32 to 64 channels "
+            "with `0e + 1o` train well on a CPU, 128 with `0e + 1o + 2e` want a GPU. All kinds need the same number of "
+            "channels, scalars come first, and a vector target needs `1o` here."
         ),
     )
     num_interactions: int = option(
@@ -207,8 +169,8 @@ class ModelHypers(Options):
         le=6,
         help="How many times atoms exchange information with their neighbours.",
         explanation=(
-            "Each layer extends the reach of the model by one cutoff. Two layers are the proven choice; a third costs about "
-            "half as much again and seldom pays. With one layer the model is fast and strictly local, but "
+            "Each layer extends the reach of the model by one cutoff and costs about as much as the one before. Two "
+            "are the proven choice; a third seldom pays. With one layer the model is fast and strictly local, but "
             "predicts scalars only."
         ),
     )
@@ -221,9 +183,9 @@ class ModelHypers(Options):
         le=5,
         help="How many neighbours are combined into one feature.",
         explanation=(
-            "Order 1 sees pairs of atoms, 2 sees angles, 3 sees dihedral-like arrangements of four atoms, in a single layer. "
-            "Three is MACE's strength and its default; two is markedly faster and often good enough for simple systems. "
-            "Every order above three multiplies memory and start-up time."
+            "Order 1 sees pairs of atoms, 2 sees angles, 3 sees dihedral-like arrangements of four atoms, in a single "
+            "layer. Three is MACE's strength and its default; two is markedly faster and often good enough for simple "
+            "systems. Every order above three multiplies memory and start-up time."
         ),
     )
     max_ell: int = option(
@@ -235,8 +197,8 @@ class ModelHypers(Options):
         help="How finely the direction to a neighbour is resolved.",
         explanation=(
             "Directions are expanded in spherical harmonics up to this order. Three resolves common coordination "
-            "geometries; two is faster, and zero makes the model blind to angles within a layer. Together with the correlation "
-            "order it limits the angular momenta that features can have."
+            "geometries; two is faster, and zero makes the model blind to angles within a layer. Together with the "
+            "correlation order it limits the angular momenta that features can have."
         ),
     )
     edge_irreps: str | None = option(
@@ -246,9 +208,9 @@ class ModelHypers(Options):
         widget="irreps",
         help="Irreps of the messages between atoms from the second layer on; empty means those of the atoms.",
         explanation=(
-            "Sending fewer channels along edges than atoms have saves much time, because there are many more edges than atoms. "
-            "Large foundation models do this with 128 channels on atoms. Only irreps that the features have "
-            "can be sent."
+            "Sending fewer channels along edges than atoms have saves much time, because there are many more edges "
+            "than atoms. Large foundation models do this with 128 channels on atoms. Only irreps that the features "
+            "have can be sent."
         ),
     )
     interaction_first: FirstInteraction = option(
@@ -257,9 +219,10 @@ class ModelHypers(Options):
         section="Layers",
         help="The kind of message passing in the first layer.",
         explanation=(
-            "Residual blocks keep a direct connection from the features of the layer before, density blocks divide messages by a "
-            "learned local density, and the non-linear block adds gates. The default fits most data; density blocks help "
-            "when coordination numbers vary widely. Short names such as `RealAgnosticDensity` are understood."
+            "Residual blocks keep a direct connection from the features of the layer before, density blocks divide "
+            "messages by a learned local density, and the non-linear block adds gates. The default fits most data; "
+            "density blocks help when coordination numbers vary widely. Short names such as `RealAgnosticDensity` are "
+            "understood."
         ),
     )
     interaction: Interaction = option(
@@ -268,8 +231,8 @@ class ModelHypers(Options):
         section="Layers",
         help="The kind of message passing in every layer after the first.",
         explanation=(
-            "The same kinds as for the first layer, and in addition an attention-like block whose weights also depend on the "
-            "features of both atoms. That block has a fixed radial network of three times 256. It means nothing "
+            "The same kinds as for the first layer, and in addition an attention-like block whose weights also depend "
+            "on the features of both atoms. That block has a fixed radial network of three times 256. It means nothing "
             "for a model with one layer."
         ),
     )
@@ -279,9 +242,9 @@ class ModelHypers(Options):
         section="Layers",
         help="What messages are divided by; `auto` counts it in the training set.",
         explanation=(
-            "Dividing the sum over neighbours by their usual number keeps the features near one whatever the density of the "
-            "material. `auto` is right unless you want to match another model exactly; metatrain's default is 1. Blocks "
-            "with a learned density don't use it."
+            "Dividing the sum over neighbours by their usual number keeps the features near one whatever the density "
+            "of the material. `auto` is right unless you want to match another model exactly; metatrain's default is "
+            "1. Blocks with a learned density don't use it."
         ),
     )
     radial_MLP: list[Annotated[int, Field(ge=1, le=4096)]] = option(
@@ -290,9 +253,9 @@ class ModelHypers(Options):
         section="Layers",
         help="Widths of the hidden layers of the network that turns a distance into weights.",
         explanation=(
-            "This small network runs once for every edge. Three layers of 64 are the usual size; smaller ones are faster with "
-            "few data, larger ones are found in foundation models. The attention block ignores it "
-            "and uses its own."
+            "This small network runs once for every edge. Three layers of 64 are the usual size; smaller ones are "
+            "faster with few data, larger ones are found in foundation models. The attention block ignores it and uses "
+            "its own."
         ),
     )
     use_agnostic_product: bool = option(
@@ -301,8 +264,8 @@ class ModelHypers(Options):
         section="Layers",
         help="Use one set of product weights for all elements instead of one each.",
         explanation=(
-            "The weights that combine neighbours into many-body features normally exist once per element. Sharing them makes a "
-            "model for many elements much smaller and lets rare elements profit from common ones. With few "
+            "The weights that combine neighbours into many-body features normally exist once per element. Sharing them "
+            "makes a model for many elements much smaller and lets rare elements profit from common ones. With few "
             "elements it costs accuracy."
         ),
     )
@@ -312,8 +275,8 @@ class ModelHypers(Options):
         section="Readouts",
         help="The function between the two layers of the last readout and of scalar heads.",
         explanation=(
-            "It acts on scalar channels only: on MACE's own last readout and on the heads of added scalar targets. `silu` is the "
-            "usual choice; `null` makes these readouts linear."
+            "It acts on scalar channels only: on MACE's own last readout and on the heads of added scalar targets. "
+            "`silu` is the usual choice; `null` makes these readouts linear."
         ),
     )
     MLP_irreps: str = option(
@@ -323,9 +286,9 @@ class ModelHypers(Options):
         widget="irreps",
         help="Hidden scalar channels of the last readout and of scalar heads.",
         explanation=(
-            "Readouts turn the features of an atom into numbers. Sixteen channels are enough for an energy; a target with many "
-            "values per structure may want more. Only scalars (`0e`) are possible, because a non-linearity would "
-            "spoil the symmetry of anything else."
+            "Readouts turn the features of an atom into numbers. Sixteen channels are enough for an energy; a target "
+            "with many values per structure may want more. Only scalars (`0e`) are possible, because a non-linearity "
+            "would spoil the symmetry of anything else."
         ),
     )
     use_last_readout_only: bool = option(
@@ -334,9 +297,9 @@ class ModelHypers(Options):
         section="Readouts",
         help="Whether MACE's own readout uses only the last layer instead of the sum over all layers.",
         explanation=(
-            "Normally every layer contributes to the energy, which gives a natural split into local and "
-            "longer-ranged parts. Reading the last layer only is what some newer models do. Heads added for other targets always "
-            "see all layers."
+            "Normally every layer contributes to the energy, which gives a natural split into local and longer-ranged "
+            "parts. Reading the last layer only is what some newer models do. Heads added for other targets always see "
+            "all layers."
         ),
     )
     use_embedding_readout: bool = option(
@@ -385,7 +348,8 @@ class ModelHypers(Options):
             scalars = f"{irreps[0].mul}x0e"
             raise refuse(
                 f"`{value}` must begin with scalars, because the last layer keeps only the first entry: "
-                f"write `{format_irreps([Irrep(irreps[0].mul, 0, 1), *(i for i in irreps if i.kind != '0e')])}` or `{scalars}`."
+                f"write `{format_irreps([Irrep(irreps[0].mul, 0, 1), *(i for i in irreps if i.kind != '0e')])}` or "
+                f"`{scalars}`."
             )
         kinds = [irrep.kind for irrep in irreps]
         repeated = next((kind for kind in kinds if kinds.count(kind) > 1), None)
@@ -421,15 +385,19 @@ class ModelHypers(Options):
 
     def _symmetry_problems(self) -> list[Problem]:
         found = []
-        reach = self.max_ell * self.correlation
         hidden = parse_irreps(self.hidden_irreps)
+        reached = reachable_kinds(self.max_ell, self.correlation)
+        # Pseudo-scalars let later layers reach what the first can't.
+        only_first = self.num_interactions < 3 or all(irrep.kind != "0o" for irrep in hidden)
         for irrep in hidden:
-            if irrep.l > reach:
+            if irrep.l > self.max_ell * self.correlation or (only_first and (irrep.l, irrep.p) not in reached):
                 found.append(
                     Problem(
                         ("hidden_irreps",),
-                        f"`{irrep}` can't be reached: with `max_ell: {self.max_ell}` and `correlation: {self.correlation}` "
-                        f"features have angular momenta up to {reach}.",
+                        f"`{irrep}` would stay zero: with `max_ell: {self.max_ell}` and `correlation: "
+                        f"{self.correlation}` "
+                        f"products of neighbours never have the symmetry `{irrep.kind}`. Leave it out or raise these "
+                        "two.",
                     )
                 )
         kinds = {irrep.kind for irrep in hidden}
@@ -438,7 +406,8 @@ class ModelHypers(Options):
                 found.append(
                     Problem(
                         ("edge_irreps",),
-                        f"`{irrep}` would stay empty, because `hidden_irreps: {self.hidden_irreps}` has no `{irrep.kind}`.",
+                        f"`{irrep}` would stay empty, because `hidden_irreps: {self.hidden_irreps}` has no "
+                        f"`{irrep.kind}`.",
                     )
                 )
         return found
@@ -457,7 +426,8 @@ class ModelHypers(Options):
             found.append(
                 Problem(
                     ("use_last_readout_only",),
-                    "`use_last_readout_only` needs at least two layers: a model with one layer would be left without a readout.",
+                    "`use_last_readout_only` needs at least two layers: a model with one layer would be left without "
+                    "a readout.",
                 )
             )
         return found
@@ -468,7 +438,8 @@ class ModelHypers(Options):
             return [
                 Problem(
                     ("avg_num_neighbors",),
-                    "`avg_num_neighbors` has no effect with these interaction blocks: they divide by a learned density. "
+                    "`avg_num_neighbors` has no effect with these interaction blocks: they divide by a learned "
+                    "density. "
                     "Leave it at `auto`.",
                 )
             ]

@@ -34,8 +34,8 @@ class Architecture(Options):
         section="Run",
         help="Atomic numbers the model knows; empty takes those of the training and validation data.",
         explanation=(
-            "Name them only to reserve a place for elements that more data will bring later, or to be sure that nothing else is in "
-            "the data. An element without training data gets predictions without meaning."
+            "Name them only to reserve a place for elements that more data will bring later, or to be sure that "
+            "nothing else is in the data. An element without training data gets predictions without meaning."
         ),
     )
     model: ModelHypers = option(
@@ -96,8 +96,12 @@ def _validation(value: Any) -> Any:
     return _datasets(value)
 
 
-TrainingSet = Annotated[list[DatasetOptions], BeforeValidator(_datasets)]
-OtherSet = Annotated[float | IndicesOptions | list[DatasetOptions], BeforeValidator(_validation)]
+AsWritten = str | DatasetOptions | list[str | DatasetOptions]
+TrainingSet = Annotated[list[DatasetOptions], BeforeValidator(_datasets, json_schema_input_type=AsWritten)]
+OtherSet = Annotated[
+    float | IndicesOptions | list[DatasetOptions],
+    BeforeValidator(_validation, json_schema_input_type=float | IndicesOptions | AsWritten),
+]
 
 
 class RunOptions(Options):
@@ -117,8 +121,8 @@ class RunOptions(Options):
         section="Run",
         help="Where to compute: `auto`, `cpu`, `cuda`, or one GPU such as `cuda:1`.",
         explanation=(
-            "`auto` takes the first GPU that CUDA offers and the CPU otherwise. A GPU is ten to fifty times faster for all but "
-            "the smallest models. One run uses one device."
+            "`auto` takes the first GPU that CUDA offers and the CPU otherwise. A GPU is much faster for all but the "
+            "smallest models. One run uses one device."
         ),
     )
     base_precision: Literal[32, 64] = option(
@@ -128,8 +132,8 @@ class RunOptions(Options):
         unit="bit",
         help="Numbers of 32 or 64 bits.",
         explanation=(
-            "64 bits give smooth energies down to the last digit, for geometry optimisation, vibrations and long dynamics. 32 bits "
-            "are about twice as fast on a GPU with half the memory and are usually good enough for training; we "
+            "64 bits give smooth energies down to the last digit, for geometry optimisation, vibrations and long "
+            "dynamics. 32 bits take half the memory, are faster on most GPUs and usually good enough for training; we "
             "recommend them there."
         ),
     )
@@ -141,8 +145,8 @@ class RunOptions(Options):
         le=2**32 - 1,
         help="The start of all random numbers; empty draws one and writes it down.",
         explanation=(
-            "The seed decides the split, the first weights and the order of structures. The same seed on the same machine repeats "
-            "a run; several seeds show how much of a difference is chance."
+            "The seed decides the split, the first weights and the order of structures. The same seed on the same "
+            "machine repeats a run; several seeds show how much of a difference is chance."
         ),
     )
     architecture: Architecture = option(
@@ -157,8 +161,8 @@ class RunOptions(Options):
         section="Data",
         help="The structures to learn from: a file, a data set, or a list of data sets.",
         explanation=(
-            "A file name alone stands for its structures and their `energy`. A data set names the file under `systems` and "
-            "what to learn under `targets`."
+            "A file name alone stands for its structures and their `energy`. A data set names the file under `systems` "
+            "and what to learn under `targets`."
         ),
     )
     validation_set: OtherSet = option(
@@ -167,8 +171,8 @@ class RunOptions(Options):
         section="Data",
         help="The structures that decide which epoch is best: a fraction, indices, or data sets.",
         explanation=(
-            "A fraction such as 0.1 is drawn at random from the training file. Frames of one trajectory resemble each other, so a "
-            "separate file gives a more honest error. The model never learns from these structures."
+            "A fraction such as 0.1 is drawn at random from the training file. Frames of one trajectory resemble each "
+            "other, so a separate file gives a more honest error. The model never learns from these structures."
         ),
     )
     test_set: OtherSet = option(
@@ -176,7 +180,9 @@ class RunOptions(Options):
         title="Test set",
         section="Data",
         help="The structures that are looked at only once, at the end: a fraction, indices, or data sets.",
-        explanation="The best epoch is chosen on the validation set, so only an untouched test set gives an unbiased error.",
+        explanation=(
+            "The best epoch is chosen on the validation set, so only an untouched test set gives an unbiased error."
+        ),
     )
     print_stats: bool | Literal["auto"] = option(
         "auto",
@@ -236,7 +242,7 @@ class RunOptions(Options):
 
     def all_datasets(self) -> list[tuple[tuple[str, ...], DatasetOptions]]:
         """Every data set with its place in the options, training first."""
-        placed = []
+        placed: list[tuple[tuple[str, ...], DatasetOptions]] = []
         for name in ("training_set", "validation_set", "test_set"):
             value = getattr(self, name)
             if isinstance(value, list):
@@ -246,8 +252,8 @@ class RunOptions(Options):
     def targets(self, found: Collection[str] | None = None) -> dict[str, TargetInfo]:
         """The targets of the training set by name.
 
-        Without ``found``, forces and stress that are "used if found" stay undecided (None). With ``found``, the labels that
-        the training data hold, they are decided, and OptionsError is raised if an option needs one that is not there.
+        Without ``found``, forces and stress that are "used if found" stay undecided (None). With ``found``, the labels
+        that the training data hold, they are decided, and OptionsError is raised if an option needs one that is absent.
         """
         targets = merged_targets(self.training_set)
         if found is None:

@@ -53,7 +53,8 @@ class TargetInfo:
 
     @property
     def irreps(self) -> list[Irrep]:
-        """Irreps a head must give. A rank-2 tensor is 0e + 1e + 2e: trace, antisymmetric and symmetric traceless part."""
+        """Irreps a head must give. A rank-2 tensor is 0e + 1e + 2e: trace, antisymmetric and symmetric traceless "
+        "part."""
         if self.kind == "spherical":
             return self._spherical_irreps()
         kinds = {0: [(0, 1)], 1: [(1, -1)], 2: [(0, 1), (1, 1), (2, 1)]}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -91,7 +92,9 @@ class GradientOptions(Options):
         title="Key",
         section="Source",
         help="The name under which the values stand in the file; empty means the usual one.",
-        explanation="For extended xyz files this is a column or an entry of the comment line, for example `REF_forces`.",
+        explanation=(
+            "For extended xyz files this is a column or an entry of the comment line, for example `REF_forces`."
+        ),
     )
     read_from: str | None = option(
         None,
@@ -109,7 +112,10 @@ class CartesianRank(Options):
         section="Type",
         ge=1,
         le=6,
-        help="How many directions one value has: 1 for a vector such as a dipole, 2 for a tensor such as a polarisability.",
+        help=(
+            "How many directions one value has: 1 for a vector such as a dipole, 2 for a tensor such as a "
+            "polarisability."
+        ),
         explanation="A tensor of rank 2 has nine entries. Ranks beyond 1 are not built yet.",
     )
 
@@ -202,10 +208,15 @@ def _gradient(name: str, value: Any) -> Any:
     raise refuse(f"`{name}` must be true, false, a key or a mapping with `key`; it is {shown(value)}.")
 
 
+GradientAsWritten = bool | str | GradientOptions | None
 Type = Annotated[Literal["scalar"] | CartesianType | SphericalType, BeforeValidator(_type)]
-Forces = Annotated[Literal[False] | GradientOptions | None, BeforeValidator(lambda value: _gradient("forces", value))]
-Stress = Annotated[Literal[False] | GradientOptions | None, BeforeValidator(lambda value: _gradient("stress", value))]
-Virial = Annotated[Literal[False] | GradientOptions, BeforeValidator(lambda value: _gradient("virial", value))]
+Gradient = Literal[False] | GradientOptions | None
+Forces = Annotated[Gradient, BeforeValidator(partial(_gradient, "forces"), json_schema_input_type=GradientAsWritten)]
+Stress = Annotated[Gradient, BeforeValidator(partial(_gradient, "stress"), json_schema_input_type=GradientAsWritten)]
+Virial = Annotated[
+    Literal[False] | GradientOptions,
+    BeforeValidator(partial(_gradient, "virial"), json_schema_input_type=bool | str | GradientOptions),
+]
 
 
 class TargetOptions(Options):
@@ -251,8 +262,8 @@ class TargetOptions(Options):
         section="Meaning",
         help="The unit of the values in the file, for example `eV`.",
         explanation=(
-            "Nothing is converted: the model predicts in the unit of the data. The unit is written into the exported model so "
-            "that a simulation engine can convert, and an export without it is refused."
+            "Nothing is converted: the model predicts in the unit of the data. The unit is written into the exported "
+            "model so that a simulation engine can convert, and an export without it is refused."
         ),
     )
     description: str = option(
@@ -260,7 +271,9 @@ class TargetOptions(Options):
         title="Description",
         section="Meaning",
         help="A few words for people, kept in the exported model.",
-        explanation="Worth writing when there are several targets of the same quantity, for example the level of theory.",
+        explanation=(
+            "Worth writing when there are several targets of the same quantity, for example the level of theory."
+        ),
     )
     sample_kind: Literal["system", "atom"] = option(
         "system",
@@ -268,7 +281,8 @@ class TargetOptions(Options):
         section="Type",
         help="Whether there is one value for each structure or one for each atom.",
         explanation=(
-            "A value per structure is the sum of atomic contributions. Partial charges and direct forces are values per atom."
+            "A value per structure is the sum of atomic contributions. Partial charges and direct forces are values "
+            "per atom."
         ),
     )
     type: Type = option(
@@ -277,8 +291,8 @@ class TargetOptions(Options):
         section="Type",
         help="A number, a vector (`{cartesian: {rank: 1}}`) or a tensor.",
         explanation=(
-            "Scalars don't change when the structure turns; vectors such as a dipole turn with it, and the model guarantees "
-            "that exactly. A vector needs `1o` among the features of the model."
+            "Scalars don't change when the structure turns; vectors such as a dipole turn with it, and the model "
+            "guarantees that exactly. A vector needs `1o` among the features of the model."
         ),
     )
     num_subtargets: int = option(
@@ -296,9 +310,9 @@ class TargetOptions(Options):
         section="Derivatives",
         help="The forces of an energy: a key, true (required), false (ignored), or empty (used if found).",
         explanation=(
-            "Forces are the negative derivative of the energy and carry most of the information in a data set. Empty uses them "
-            "if the data hold them, for targets that are energies by name or quantity; true or a key makes it "
-            "an error if they are missing."
+            "Forces are the negative derivative of the energy and carry most of the information in a data set. Empty "
+            "uses them if the data hold them, for targets that are energies by name or quantity; true or a key makes "
+            "it an error if they are missing."
         ),
     )
     stress: Stress = option(
@@ -307,8 +321,8 @@ class TargetOptions(Options):
         section="Derivatives",
         help="The stress of an energy: a key, true (required), false (ignored), or empty (used if found).",
         explanation=(
-            "Needed for simulations at constant pressure and for elastic properties. The sign is ASE's: positive under tension. "
-            "Structures without periodic boundaries simply have none."
+            "Needed for simulations at constant pressure and for elastic properties. The sign is ASE's: positive under "
+            "tension. Structures without periodic boundaries simply have none."
         ),
     )
     virial: Virial = option(
@@ -317,8 +331,8 @@ class TargetOptions(Options):
         section="Derivatives",
         help="The virial of an energy instead of its stress: a key, true or false.",
         explanation=(
-            "The virial is the stress times the volume with the opposite sign, in the unit of the energy. Give it or the stress, "
-            "not both. Errors are then reported per atom."
+            "The virial is the stress times the volume with the opposite sign, in the unit of the energy. Give it or "
+            "the stress, not both. Errors are then reported per atom."
         ),
     )
 
@@ -396,7 +410,8 @@ def target_problems(name: str, target: TargetOptions) -> list[Problem]:
             return [
                 Problem(
                     (),
-                    f"`{name}` is by definition {shape} for each {sample_kind}: set `sample_kind: {sample_kind}` and the type "
+                    f"`{name}` is by definition {shape} for each {sample_kind}: set `sample_kind: {sample_kind}` and "
+                    "the type "
                     "to match, or choose a name of your own with `mtt::`.",
                 )
             ]

@@ -3,80 +3,13 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import Field, field_validator
 
 from mace_app.options.base import Options, shown, validate_each
 from mace_app.options.errors import Problem, refuse
 from mace_app.options.fields import option
 from mace_app.options.loss import LossOptions, check_loss_type
-
-_PER_ELEMENT = "scaling weights per element belong to targets given per atom and come with a later version."
-_CHECKPOINT = "reading it from a checkpoint comes with a later version; give numbers per target instead."
-
-
-def _number(name: str, value: Any) -> float:
-    """A finite number from YAML; text such as ``1e-3`` counts, a truth value doesn't."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        number = float("nan")
-    if isinstance(value, bool) or not abs(number) < float("inf"):
-        raise refuse(f"`{name}` must be a number; it is {shown(value)}.")
-    return number
-
-
-def _baseline(value: Any) -> dict[str, float | dict[int, float]]:
-    if isinstance(value, str):
-        raise refuse(f"`atomic_baseline: {value}` is not built yet: {_CHECKPOINT}")
-    if not isinstance(value, Mapping):
-        raise refuse(
-            f"`atomic_baseline` must be a mapping such as `{{energy: {{1: -13.6, 8: -432.1}}}}`; it is {shown(value)}."
-        )
-    result: dict[str, float | dict[int, float]] = {}
-    for target, entry in value.items():
-        place = f"atomic_baseline.{target}"
-        if isinstance(entry, Mapping):
-            result[str(target)] = {_element(place, z): _number(f"{place}.{z}", e) for z, e in entry.items()}
-        else:
-            result[str(target)] = _number(place, entry)
-    return result
-
-
-def _element(place: str, value: Any) -> int:
-    try:
-        z = int(value)
-    except (TypeError, ValueError):
-        z = 0
-    if isinstance(value, bool) or not 1 <= z <= 118:
-        raise refuse(f"The keys of `{place}` must be atomic numbers from 1 to 118; one is {shown(value)}.")
-    return z
-
-
-def _scaling(value: Any) -> dict[str, float]:
-    if isinstance(value, str):
-        raise refuse(f"`fixed_scaling_weights: {value}` is not built yet: {_CHECKPOINT}")
-    if not isinstance(value, Mapping):
-        raise refuse(f"`fixed_scaling_weights` must be a mapping such as `{{energy: 0.5}}`; it is {shown(value)}.")
-    result = {}
-    for target, entry in value.items():
-        place = f"fixed_scaling_weights.{target}"
-        if isinstance(entry, Mapping):
-            raise refuse(f"`{place}` with a weight for each element is not built yet: {_PER_ELEMENT}")
-        result[str(target)] = _number(place, entry)
-        if result[str(target)] <= 0:
-            raise refuse(f"`{place}` must be more than 0, because targets are divided by it; it is {shown(entry)}.")
-    return result
-
-
-def _loss(value: Any) -> Any:
-    """A single type, or ``LossOptions`` for each target."""
-    if isinstance(value, Mapping):
-        return dict(validate_each(LossOptions, ((str(target), entry) for target, entry in value.items())))
-    return check_loss_type(value)
-
-
-Baseline = Annotated[dict[str, Any], BeforeValidator(_baseline)]
-Scaling = Annotated[dict[str, float], BeforeValidator(_scaling)]
+from mace_app.options.normalisation import CHECKPOINT, PER_ELEMENT, Baseline, Scaling
 
 
 class TrainingHypers(Options):
@@ -110,9 +43,9 @@ class TrainingHypers(Options):
         le=1_000_000,
         help="How many times the whole training set is shown to the model, in total.",
         explanation=(
-            "A few hundred epochs suit a thousand structures; fewer are needed the more structures there are. The best epoch is "
-            "kept whatever comes after, and a run can be stopped and continued. With 0 only the baseline and the "
-            "scale are fitted and exported."
+            "A few hundred epochs suit a thousand structures; fewer are needed the more structures there are. The best "
+            "epoch is kept whatever comes after, and a run can be stopped and continued. With 0 only the baseline and "
+            "the scale are fitted and exported."
         ),
     )
     batch_size: int = option(
@@ -124,9 +57,9 @@ class TrainingHypers(Options):
         le=65536,
         help="How many structures are used for one step of the optimiser.",
         explanation=(
-            "Small batches (4 to 16) take more steps per epoch and often generalise better; large ones use a GPU better and need "
-            "more memory. When it is multiplied, the learning rate can usually grow too. The last batch of an epoch is "
-            "dropped when it is not full."
+            "Small batches (4 to 16) take more steps per epoch and often generalise better; large ones use a GPU "
+            "better and need more memory. When it is multiplied, the learning rate can usually grow too. The last "
+            "batch of an epoch is dropped when it is not full."
         ),
     )
     batch_atom_bounds: list[Annotated[int, Field(ge=1)] | None] = option(
@@ -135,8 +68,8 @@ class TrainingHypers(Options):
         section="Length and batches",
         help="Lowest and highest number of atoms in a batch.",
         explanation=(
-            "With structures of very different sizes, counting atoms instead of structures keeps memory even. An upper bound "
-            "closes a batch before it grows too large. Validation structures are never left out."
+            "With structures of very different sizes, counting atoms instead of structures keeps memory even. An upper "
+            "bound closes a batch before it grows too large. Validation structures are never left out."
         ),
         not_built="packing batches by atoms comes with a later version.",
     )
@@ -148,8 +81,8 @@ class TrainingHypers(Options):
         le=256,
         help="Processes that prepare batches beside the training; empty chooses by itself.",
         explanation=(
-            "Neighbour lists are computed once and read from disk, so preparing a batch takes little time and needs no helpers. "
-            "Both empty and 0 prepare batches in the training process."
+            "Neighbour lists are computed once and read from disk, so preparing a batch takes little time and needs no "
+            "helpers. Both empty and 0 prepare batches in the training process."
         ),
         not_built_values={"any number above 0": "batches are prepared in the training process."},
     )
@@ -159,8 +92,9 @@ class TrainingHypers(Options):
         section="Optimiser",
         help="The rule that turns gradients into changes of the weights.",
         explanation=(
-            "Adam is what MACE was developed with. AdamW applies the weight decay separately from the gradient, which makes its "
-            "effect independent of the learning rate's history. Both treat the groups of weights as MACE does."
+            "Adam is what MACE was developed with. AdamW applies the weight decay separately from the gradient, which "
+            "makes its effect independent of the learning rate's history. Both treat the groups of weights as MACE "
+            "does."
         ),
         not_built_values={"schedulefree": "it needs a package of its own and a loop that switches its modes."},
     )
@@ -174,8 +108,8 @@ class TrainingHypers(Options):
         le=1,
         help="The size of the steps the optimiser takes at the beginning.",
         explanation=(
-            "0.01 suits small batches and models trained from scratch. If the loss jumps or becomes NaN, divide it by three to "
-            "ten; if it falls very slowly, multiply it. The schedule lowers it during the run."
+            "0.01 suits small batches and models trained from scratch. If the loss jumps or becomes NaN, divide it by "
+            "three to ten; if it falls very slowly, multiply it. The schedule lowers it during the run."
         ),
     )
     weight_decay: float = option(
@@ -187,9 +121,9 @@ class TrainingHypers(Options):
         le=1,
         help="How strongly weights are pulled towards zero.",
         explanation=(
-            "A gentle pull keeps a model from fitting noise. Following MACE it acts on the linear maps of interactions and on "
-            "product weights only, not on radial networks, readouts or added heads. Raise it a little when "
-            "the validation error grows while the training error falls."
+            "A gentle pull keeps a model from fitting noise. Following MACE it acts on the linear maps of interactions "
+            "and on product weights only, not on radial networks, readouts or added heads. Raise it a little when the "
+            "validation error grows while the training error falls."
         ),
     )
     amsgrad: bool = option(
@@ -198,8 +132,8 @@ class TrainingHypers(Options):
         section="Optimiser",
         help="Remember the largest gradients seen, so that steps never grow back.",
         explanation=(
-            "A variant of Adam that is steadier late in training. It costs one more number per weight. There is seldom a reason "
-            "to turn it off."
+            "A variant of Adam that is steadier late in training. It costs one more number per weight. There is seldom "
+            "a reason to turn it off."
         ),
     )
     beta: float = option(
@@ -210,8 +144,8 @@ class TrainingHypers(Options):
         lt=1,
         help="How much of the previous steps' direction is kept (Adam's first beta).",
         explanation=(
-            "The optimiser averages gradients over roughly 1/(1 − beta) steps. Lower values react faster and are noisier. The "
-            "second beta is fixed at 0.999."
+            "The optimiser averages gradients over roughly 1/(1 − beta) steps. Lower values react faster and are "
+            "noisier. The second beta is fixed at 0.999."
         ),
     )
     grad_clip_norm: float | None = option(
@@ -221,8 +155,8 @@ class TrainingHypers(Options):
         gt=0,
         help="The longest gradient allowed; longer ones are shortened to it. Empty turns clipping off.",
         explanation=(
-            "A single bad structure can produce a huge gradient that throws training off. Shortening it keeps the direction and "
-            "limits the damage. The norm is taken over all weights together."
+            "A single bad structure can produce a huge gradient that throws training off. Shortening it keeps the "
+            "direction and limits the damage. The norm is taken over all weights together."
         ),
     )
     ema_decay: float | None = option(
@@ -233,9 +167,9 @@ class TrainingHypers(Options):
         lt=1,
         help="Validate and export a running average of the weights, which forgets with this factor per step.",
         explanation=(
-            "An average over roughly 1/(1 − decay) steps is less noisy than the weights themselves and usually predicts better. "
-            "0.99 is MACE's usual value, 0.999 suits long runs with many steps. Empty uses the plain weights. "
-            "metatrain has no such option."
+            "An average over roughly 1/(1 − decay) steps is less noisy than the weights themselves and usually "
+            "predicts better. 0.99 is MACE's usual value, 0.999 suits long runs with many steps. Empty uses the plain "
+            "weights. metatrain has no such option."
         ),
     )
     lr_scheduler: Literal["ReduceLROnPlateau", "ExponentialLR"] = option(
@@ -256,8 +190,8 @@ class TrainingHypers(Options):
         lt=1,
         help="What the learning rate is multiplied by when the validation loss has stopped falling.",
         explanation=(
-            "0.8 lowers the rate gently and often; 0.5 gives few, larger cuts. It belongs to `ReduceLROnPlateau` and is refused "
-            "with the exponential schedule."
+            "0.8 lowers the rate gently and often; 0.5 gives few, larger cuts. It belongs to `ReduceLROnPlateau` and "
+            "is refused with the exponential schedule."
         ),
     )
     lr_scheduler_patience: int = option(
@@ -269,8 +203,8 @@ class TrainingHypers(Options):
         le=100_000,
         help="How many epochs without improvement to wait before lowering the learning rate.",
         explanation=(
-            "With many structures an epoch is long and 5 to 20 are enough; with few, noise needs more patience. A run shorter "
-            "than this keeps its first learning rate. It belongs to `ReduceLROnPlateau`."
+            "With many structures an epoch is long and 5 to 20 are enough; with few, noise needs more patience. A run "
+            "shorter than this keeps its first learning rate. It belongs to `ReduceLROnPlateau`."
         ),
     )
     lr_scheduler_gamma: float = option(
@@ -281,8 +215,8 @@ class TrainingHypers(Options):
         le=1,
         help="What the exponential schedule multiplies the learning rate by after every epoch.",
         explanation=(
-            "0.9993 halves the rate in about 1000 epochs; for a run of 100 epochs 0.97 ends at a twentieth. It belongs to "
-            "`ExponentialLR` and is refused with the plateau schedule."
+            "0.9993 halves the rate in about 1000 epochs; for a run of 100 epochs 0.97 ends at a twentieth. It belongs "
+            "to `ExponentialLR` and is refused with the plateau schedule."
         ),
     )
     loss: str | dict[str, LossOptions] = option(
@@ -290,11 +224,13 @@ class TrainingHypers(Options):
         title="Loss",
         section="Loss",
         importance="simple",
-        help="What is minimised: one type for everything, or type and weight for each target and its forces and stress.",
+        help=(
+            "What is minimised: one type for everything, or type and weight for each target and its forces and stress."
+        ),
         explanation=(
-            "`mse` treats everything alike. For potentials that shall run dynamics, more weight on forces usually helps: "
-            "`{energy: {weight: 1, forces: {weight: 10}}}`. All values are divided by a typical size first, so weights "
-            "compare like with like. Targets and terms left out count as mse with weight 1."
+            "`mse` treats everything alike. For potentials that shall run dynamics, more weight on forces usually "
+            "helps: `{energy: {weight: 1, forces: {weight: 10}}}`. All values are divided by a typical size first, so "
+            "weights compare like with like. Targets and terms left out count as mse with weight 1."
         ),
     )
     per_structure_targets: list[str] = option(
@@ -303,8 +239,8 @@ class TrainingHypers(Options):
         section="Loss",
         help="Targets whose loss and errors are taken per structure instead of per atom.",
         explanation=(
-            "A total energy grows with the number of atoms, so its error is divided by it. A band gap or another property of the "
-            "whole structure shouldn't be; name it here."
+            "A total energy grows with the number of atoms, so its error is divided by it. A band gap or another "
+            "property of the whole structure shouldn't be; name it here."
         ),
     )
     scale_targets: bool = option(
@@ -313,9 +249,9 @@ class TrainingHypers(Options):
         section="Normalisation",
         help="Divide every target by its typical size before the loss is computed.",
         explanation=(
-            "A network learns best when its outputs are near one. The scale is measured on the training set after the baseline "
-            "is removed, stored in the model and undone in its predictions. Off, the model has to learn plain numbers in "
-            "the units of the data."
+            "A network learns best when its outputs are near one. The scale is measured on the training set after the "
+            "baseline is removed, stored in the model and undone in its predictions. Off, the model has to learn plain "
+            "numbers in the units of the data."
         ),
     )
     energy_scale: Literal["auto", "forces", "energy"] = option(
@@ -324,9 +260,9 @@ class TrainingHypers(Options):
         section="Normalisation",
         help="What an energy and its forces are divided by: the typical force, or the typical energy per atom.",
         explanation=(
-            "`forces` uses the root mean square of all force components, MACE's way; `energy` that of the energy per atom after "
-            "the baseline is removed, metatrain's way. `auto` takes the forces when they are trained. The two can "
-            "differ tenfold, and with them the balance of the loss."
+            "`forces` uses the root mean square of all force components, MACE's way; `energy` that of the energy per "
+            "atom after the baseline is removed, metatrain's way. `auto` takes the forces when they are trained. The "
+            "two can differ a lot, and with them the balance of the loss."
         ),
     )
     fixed_scaling_weights: Scaling = option(
@@ -335,10 +271,10 @@ class TrainingHypers(Options):
         section="Normalisation",
         help="Scales given by you instead of measured, one number for each target.",
         explanation=(
-            "Useful to repeat another run exactly or to compare runs on different data. `{energy: 0.5}` divides energies per "
-            "atom and forces by 0.5 in their units. Targets not named are measured."
+            "Useful to repeat another run exactly or to compare runs on different data. `{energy: 0.5}` divides "
+            "energies per atom and forces by 0.5 in their units. Targets not named are measured."
         ),
-        not_built_values={"a weight for each element": _PER_ELEMENT, "the path of a checkpoint": _CHECKPOINT},
+        not_built_values={"a weight for each element": PER_ELEMENT, "the path of a checkpoint": CHECKPOINT},
     )
     atomic_baseline: Baseline = option(
         default_factory=dict,
@@ -346,11 +282,12 @@ class TrainingHypers(Options):
         section="Normalisation",
         help="What each element contributes before the network adds its part; fitted unless given.",
         explanation=(
-            "Most of a total energy is a sum over atoms that no network should have to learn. Isolated atoms found in the data "
-            "are used, otherwise a least-squares fit. Give `{energy: {1: -13.6, 8: -432.1}}` to fix some or all "
-            "elements; the others are fitted around them. A single number holds for every element, and 0 turns it off."
+            "Most of a total energy is a sum over atoms that no network should have to learn. Isolated atoms found in "
+            "the data are used, otherwise a least-squares fit. Give `{energy: {1: -13.6, 8: -432.1}}` to fix some or "
+            "all elements; the others are fitted around them. A single number holds for every element, and 0 turns it "
+            "off."
         ),
-        not_built_values={"the path of a checkpoint": _CHECKPOINT},
+        not_built_values={"the path of a checkpoint": CHECKPOINT},
     )
     best_model_metric: Literal["weighted_mae", "rmse_prod", "mae_prod", "loss"] = option(
         "weighted_mae",
@@ -358,9 +295,9 @@ class TrainingHypers(Options):
         section="Choosing and logging",
         help="The number on the validation set that decides which epoch is exported.",
         explanation=(
-            "`weighted_mae` adds the normalised mean absolute errors with the weights of the loss, `loss` takes the validation "
-            "loss. The products multiply all errors, as metatrain does (`mae_prod` is its default): one error near zero then "
-            "hides the others."
+            "`weighted_mae` adds the normalised mean absolute errors with the weights of the loss, `loss` takes the "
+            "validation loss. The products multiply all errors, as metatrain does (`mae_prod` is its default): one "
+            "error near zero then hides the others."
         ),
     )
     log_mae: bool = option(
@@ -369,8 +306,8 @@ class TrainingHypers(Options):
         section="Choosing and logging",
         help="Write the MAE beside the RMSE for every target.",
         explanation=(
-            "Both are cheap and tell different things: an RMSE far above the MAE points to outliers. It must stay on while the "
-            "best epoch is chosen by mean absolute errors."
+            "Both are cheap and tell different things: an RMSE far above the MAE points to outliers. It must stay on "
+            "while the best epoch is chosen by mean absolute errors."
         ),
     )
     log_separate_blocks: bool = option(
@@ -390,8 +327,8 @@ class TrainingHypers(Options):
         le=100_000,
         help="How often errors are written down and drawn.",
         explanation=(
-            "Every epoch is fine unless epochs take less than a second and there are thousands of them. Validation runs every "
-            "epoch in any case, since the schedule and the best epoch depend on it."
+            "Every epoch is fine unless epochs take less than a second and there are thousands of them. Validation "
+            "runs every epoch in any case, since the schedule and the best epoch depend on it."
         ),
     )
     checkpoint_interval: int = option(
@@ -403,8 +340,8 @@ class TrainingHypers(Options):
         le=100_000,
         help="How often the state of training is saved, so that an interrupted run can continue.",
         explanation=(
-            "After a crash or power cut at most this many epochs are lost. The best epoch and the end of a stopped run are saved "
-            "in any case. Lower it when an epoch takes minutes."
+            "After a crash or power cut at most this many epochs are lost. The best epoch and the end of a stopped run "
+            "are saved in any case. Lower it when an epoch takes minutes."
         ),
     )
     distributed: bool = option(
@@ -429,7 +366,10 @@ class TrainingHypers(Options):
     @field_validator("loss", mode="before")
     @classmethod
     def _built_losses(cls, value: Any) -> Any:
-        return _loss(value)
+        """A single type, or ``LossOptions`` for each target."""
+        if isinstance(value, Mapping):
+            return dict(validate_each(LossOptions, ((str(target), entry) for target, entry in value.items())))
+        return check_loss_type(value)
 
     @field_validator("batch_atom_bounds", mode="before")
     @classmethod
@@ -459,21 +399,18 @@ class TrainingHypers(Options):
         return [*self._schedule_problems(), *self._metric_problems(), *self._scale_problems()]
 
     def _schedule_problems(self) -> list[Problem]:
-        others = {
-            "ReduceLROnPlateau": ("lr_scheduler_gamma",),
-            "ExponentialLR": ("lr_factor", "lr_scheduler_patience"),
+        owners = {
+            "lr_scheduler_gamma": "ExponentialLR",
+            "lr_factor": "ReduceLROnPlateau",
+            "lr_scheduler_patience": "ReduceLROnPlateau",
         }
         return [
             Problem(
-                (name,), f"`{name}` has no effect with `lr_scheduler: {self.lr_scheduler}`; it belongs to `{owner}`."
+                (name,),
+                f"`{name}` has no effect with `lr_scheduler: {self.lr_scheduler}`; it belongs to `{owner}`.",
             )
-            for owner, names in (
-                ("ExponentialLR", others["ReduceLROnPlateau"]),
-                ("ReduceLROnPlateau", others["ExponentialLR"]),
-            )
-            if owner != self.lr_scheduler
-            for name in names
-            if self.changed(name)
+            for name, owner in owners.items()
+            if owner != self.lr_scheduler and self.changed(name)
         ]
 
     def _metric_problems(self) -> list[Problem]:

@@ -1,3 +1,15 @@
 import streamlit as st
 
-st.title("Home")
+from mace_app.ui.home_page import overview, recent_runs, sample_cards
+from mace_app.ui.state import workspace
+
+st.title("MACE Studio", anchor=False)
+st.markdown(
+    "Train machine-learned interatomic potentials on your own structures, here in the browser.  \n"
+    "Bring a file of labelled structures, say what its entries mean, and choose a model.  \n"
+    "You get a checked model that runs in ASE, LAMMPS and i-PI through metatomic. Nothing leaves this machine."
+)
+space = workspace()
+overview(space)
+sample_cards(space)
+recent_runs(space)

@@ -1,3 +1,52 @@
 import streamlit as st
 
-st.title("Train")
+from mace_app.ui.data_summary import chosen_elements
+from mace_app.ui.editors import EDITORS, WIDE_EDITORS
+from mace_app.ui.forms import Form
+from mace_app.ui.state import workspace
+from mace_app.ui.train_data import data_step, targets_step
+from mace_app.ui.train_page import (
+    back_and_next,
+    current_step,
+    model_step,
+    step_bar,
+    toolbar,
+    training_step,
+    yaml_panel,
+)
+from mace_app.ui.train_review import review_step
+from mace_app.ui.wizard import draft_targets, entries, problems_by_step, read_from, session_draft
+
+st.title("Train", anchor=False)
+space = workspace()
+draft = session_draft(space)
+advanced = toolbar(draft)
+options, problems = draft.check()
+by_step = problems_by_step(problems)
+step = current_step()
+step_bar(step, by_step, begun=bool(draft.values))
+
+form = Form(
+    draft=draft,
+    problems=problems if draft.values else [],
+    targets=draft_targets(draft),
+    elements=chosen_elements(space, [read_from(entry) for entry in entries(draft, "training_set")]),
+    advanced=advanced,
+    editors=EDITORS,
+    wide_editors=WIDE_EDITORS,
+)
+main, side = st.columns([2.2, 1], gap="medium")
+with main:
+    if step == "Data":
+        data_step(form, space)
+    elif step == "Targets":
+        targets_step(form, space)
+    elif step == "Model":
+        model_step(form)
+    elif step == "Training":
+        training_step(form)
+    else:
+        review_step(draft, space, options, problems)
+    back_and_next(step)
+with side:
+    yaml_panel(draft)

@@ -1,4 +1,4 @@
-"""The training a person is putting together: a mapping in the grammar of `options.yaml`, valid or not yet, kept on disk.
+"""The training a person is putting together, in the grammar of `options.yaml`: valid or not yet, kept on disk.
 
 Only what differs from a default is in it. Text that can't be read as a number stays as it was typed, so that nothing is
 lost and the error stands at its field.

@@ -1,11 +1,11 @@
 """A form out of options models: one widget a field, errors beside it, everything it says read from the declaration.
 
-A field's value lives in the draft, at its way through the options; the widget is only its face. So loading a YAML file or a
-preset is a change of the draft and ``forget_widgets``.
+A field's value lives in the draft, at its way through the options; the widget is only its face. So loading a YAML file
+or a preset is a change of the draft and ``forget_widgets``.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,15 +31,31 @@ def forget_widgets() -> None:
         del st.session_state[key]
 
 
+@dataclass(frozen=True)
+class Part:
+    """A model whose fields are drawn. ``always``: further ones for simple mode; ``leave_out``: drawn elsewhere."""
+
+    model: type[BaseModel]
+    loc: Loc
+    always: Collection[str] = ()
+    leave_out: Collection[str] = ()
+
+
 @dataclass
 class Form:
-    """What the widgets of one script run share. ``elements`` are the atomic numbers of the chosen data."""
+    """What the widgets of one script run share.
+
+    ``elements`` are the atomic numbers of the chosen data. Options whose type no plain widget fits have an editor, by
+    name: in the grid of the others, or ``wide``, in a frame of its own.
+    """
 
     draft: Draft
     problems: Sequence[Problem] = ()
     targets: Mapping[str, TargetInfo] = field(default_factory=dict)
     elements: Sequence[int] = ()
-    editors: Mapping[str, Callable[["Form", OptionField, Loc], None]] = field(default_factory=dict)
+    advanced: bool = False
+    editors: Mapping[str, "Editor"] = field(default_factory=dict)
+    wide_editors: Mapping[str, "Editor"] = field(default_factory=dict)
     _messages: dict[Loc, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -52,38 +68,46 @@ class Form:
 
     # Sections
 
-    def section(self, model: type[BaseModel], loc: Loc, advanced: bool, only: Iterable[str] | None = None) -> None:
-        """The fields of a model: in simple mode those that matter most, and any that were edited or have an error."""
-        names = None if only is None else set(only)
-        fields = [item for item in option_fields(model) if names is None or item.name in names]
-        built = [item for item in fields if item.not_built is None]
-        shown = [item for item in built if advanced or self._matters(item, (*loc, item.name))]
-        for title in dict.fromkeys(item.section for item in shown):
-            self._titled(title, [item for item in shown if item.section == title], loc, heading=advanced)
-        unbuilt = [item for item in fields if item.not_built is not None]
-        wrong = [item for item in unbuilt if self.messages((*loc, item.name))]
-        for item in wrong:
-            self._errors((*loc, item.name))
-        if advanced and unbuilt:
-            self._not_built(unbuilt)
+    def sections(self, *parts: Part) -> None:
+        """The fields of several models: in simple mode those that matter most, and any edited or with an error."""
+        placed = [
+            (item, (*part.loc, item.name), part)
+            for part in parts
+            for item in option_fields(part.model)
+            if item.name not in part.leave_out
+        ]
+        shown = [
+            (item, loc)
+            for item, loc, part in placed
+            if item.not_built is None and (self.advanced or item.name in part.always or self._matters(item, loc))
+        ]
+        if self.advanced:
+            for title in dict.fromkeys(item.section for item, _ in shown):
+                st.subheader(title, anchor=False)
+                self._fields([(item, loc) for item, loc in shown if item.section == title], title)
+        else:
+            self._fields(shown, parts[0].model.__name__)
+        unbuilt = [(item, loc) for item, loc, _ in placed if item.not_built is not None]
+        for _, loc in unbuilt:
+            self._errors(loc)
+        if self.advanced and unbuilt:
+            self._not_built([item for item, _ in unbuilt])
 
     def _matters(self, item: OptionField, loc: Loc) -> bool:
         return item.importance == "simple" or self.draft.has(loc) or bool(self.messages(loc))
 
-    def _titled(self, title: str, items: list[OptionField], loc: Loc, heading: bool) -> None:
-        if heading:
-            st.subheader(title, anchor=False)
-        small = [item for item in items if item.name not in self.editors]
+    def _fields(self, items: Sequence[tuple[OptionField, Loc]], title: str) -> None:
+        small = [(item, loc) for item, loc in items if item.name not in self.wide_editors]
         if small:
-            with st.grid(3, min_column_width=240, gap="medium", key=widget_key((*loc, title), "grid")) as grid:
-                for item in small:
+            with st.grid(3, min_column_width=240, gap="medium", key=f"{PREFIX}{title}-grid") as grid:
+                for item, loc in small:
                     with grid.cell():
-                        self.field(item, (*loc, item.name))
-        for item in items:
-            if item.name in self.editors:
-                with st.container(border=True, gap="small", key=widget_key((*loc, item.name), "editor")):
-                    self.editors[item.name](self, item, (*loc, item.name))
-                    self._errors((*loc, item.name))
+                        self.field(item, loc)
+        for item, loc in items:
+            if item.name in self.wide_editors:
+                with st.container(border=True, gap="small", key=widget_key(loc, "editor")):
+                    self.wide_editors[item.name](self, item, loc)
+                    self._errors(loc)
 
     def _not_built(self, items: list[OptionField]) -> None:
         with st.expander(f"Not built yet ({len(items)})", icon=":material/construction:"):
@@ -95,9 +119,13 @@ class Form:
 
     def field(self, item: OptionField, loc: Loc) -> None:
         """Label with unit, widget, the sentence that explains it, errors."""
-        draw = getattr(self, f"_{kind_of(item)}")
-        draw(item, loc)
-        for value, reason in item.not_built_values.items():
+        if item.name in self.editors:
+            self.editors[item.name](self, item, loc)
+        else:
+            getattr(self, f"_{kind_of(item)}")(item, loc)
+        if not self.advanced:
+            st.caption(sentence_markdown(item.help))
+        for value, reason in item.not_built_values.items() if self.advanced else ():
             st.caption(f"Not built yet: {sentence_markdown(f'`{value}`')}, because {sentence_markdown(reason)}")
         self._errors(loc)
 
@@ -130,7 +158,7 @@ class Form:
             self.draft.set(loc, value)
         self.draft.save()
 
-    def _bound(self, item: OptionField, loc: Loc, shown: Any, read: Callable[[Any], Any]) -> dict[str, Any]:
+    def bound(self, item: OptionField, loc: Loc, shown: Any, read: Callable[[Any], Any]) -> dict[str, Any]:
         """The arguments every widget shares; ``read`` turns its value into the option's."""
         key = widget_key(loc)
         if key not in st.session_state:
@@ -142,14 +170,14 @@ class Form:
         return {"key": key, "help": self.help(item), "on_change": changed}
 
     def _toggle(self, item: OptionField, loc: Loc) -> None:
-        st.toggle(self.label(item, loc), **self._bound(item, loc, bool(self.value(item, loc)), bool))
+        st.toggle(self.label(item, loc), **self.bound(item, loc, bool(self.value(item, loc)), bool))
 
     def _choice(self, item: OptionField, loc: Loc) -> None:
         choices = choices_of(item)
         labels = [choice.label for choice in choices]
         values = {choice.label: choice.value for choice in choices}
         current = next((c.label for c in choices if c.value == self.value(item, loc)), labels[0])
-        bound = self._bound(item, loc, current, lambda label: values.get(label, item.default))
+        bound = self.bound(item, loc, current, lambda label: values.get(label, item.default))
         if len(choices) <= conversions.MOST_SEGMENTS:
             st.segmented_control(self.label(item, loc), labels, required=True, wrap=True, **bound)
         else:
@@ -158,7 +186,7 @@ class Form:
     def _integer(self, item: OptionField, loc: Loc) -> None:
         current = self.value(item, loc)
         low, high = item.bounds
-        bound = self._bound(item, loc, current if isinstance(current, int) else None, lambda value: value)
+        bound = self.bound(item, loc, current if isinstance(current, int) else None, lambda value: value)
         st.number_input(
             self.label(item, loc),
             min_value=int(low) if low is not None else -conversions.LARGEST_INTEGER,
@@ -171,7 +199,7 @@ class Form:
     def _number(self, item: OptionField, loc: Loc) -> None:
         pattern = conversions.OPTIONAL_NUMBER_PATTERN if item.optional else conversions.NUMBER_PATTERN
         shown = conversions.number_text(self.value(item, loc))
-        bound = self._bound(item, loc, shown, conversions.read_number)
+        bound = self.bound(item, loc, shown, conversions.read_number)
         st.text_input(
             self.label(item, loc), validate=pattern, placeholder="off" if item.optional else default_text(item), **bound
         )
@@ -182,7 +210,7 @@ class Form:
         own = "own number"
         mode_key, number_key = widget_key(loc), widget_key(loc, "number")
         automatic = current == word and st.session_state.get(mode_key) != own
-        bound = self._bound(item, loc, word if automatic else own, lambda mode: word if mode == word else current)
+        bound = self.bound(item, loc, word if automatic else own, lambda mode: word if mode == word else current)
         st.segmented_control(self.label(item, loc), [word, own], required=True, **bound)
         if not automatic:
             if number_key not in st.session_state:
@@ -198,7 +226,7 @@ class Form:
 
     def _integers(self, item: OptionField, loc: Loc) -> None:
         shown = conversions.integers_text(self.value(item, loc))
-        bound = self._bound(item, loc, shown, conversions.read_integers)
+        bound = self.bound(item, loc, shown, conversions.read_integers)
         st.text_input(
             self.label(item, loc),
             validate=conversions.INTEGERS_PATTERN,
@@ -208,7 +236,7 @@ class Form:
 
     def _irreps(self, item: OptionField, loc: Loc) -> None:
         shown = self.value(item, loc)
-        bound = self._bound(item, loc, shown or "", lambda text: text.strip() or None)
+        bound = self.bound(item, loc, shown or "", lambda text: text.strip() or None)
         with st.container(horizontal=True, vertical_alignment="bottom", gap="xsmall"):
             st.text_input(
                 self.label(item, loc),
@@ -228,11 +256,14 @@ class Form:
 
     def _text(self, item: OptionField, loc: Loc) -> None:
         shown = self.value(item, loc) or ""
-        bound = self._bound(item, loc, str(shown), lambda text: text.strip() or None)
+        bound = self.bound(item, loc, str(shown), lambda text: text.strip() or None)
         st.text_input(self.label(item, loc), placeholder="not set" if item.optional else default_text(item), **bound)
 
     def _other(self, item: OptionField, loc: Loc) -> None:
         raise TypeError(f"the option {item.name} needs an editor of its own: {item.annotation}")
+
+
+Editor = Callable[[Form, OptionField, Loc], None]
 
 
 def default_text(item: OptionField) -> str:

@@ -9,17 +9,18 @@ ROOT = Path(__file__).resolve().parents[2]
 if str(ROOT) not in sys.path:  # started from another folder
     sys.path.insert(0, str(ROOT))
 
+from mace_app.ui.state import page  # noqa: E402
 from mace_app.ui.theme import ICON, page_style  # noqa: E402
 
 st.set_page_config(page_title="MACE Studio", page_icon=str(ICON), layout="wide")
 st.logo(str(ICON), size="large")
 page_style()
 
-page = st.navigation(
+chosen = st.navigation(
     {
         "": [
             st.Page(
-                ROOT / "pages" / "home.py",
+                page("home"),
                 title="Home",
                 icon=":material/home:",
                 default=True,
@@ -28,13 +29,13 @@ page = st.navigation(
         ],
         "Prepare": [
             st.Page(
-                ROOT / "pages" / "datasets.py",
+                page("datasets"),
                 title="Datasets",
                 icon=":material/database:",
                 help="Add labelled structures, see what they hold, and say which key means what.",
             ),
             st.Page(
-                ROOT / "pages" / "train.py",
+                page("train"),
                 title="Train",
                 icon=":material/model_training:",
                 help="From data to a running training in five steps.",
@@ -42,13 +43,13 @@ page = st.navigation(
         ],
         "Results": [
             st.Page(
-                ROOT / "pages" / "runs.py",
+                page("runs"),
                 title="Runs",
                 icon=":material/monitoring:",
                 help="Watch trainings live, stop and resume them.",
             ),
             st.Page(
-                ROOT / "pages" / "models.py",
+                page("models"),
                 title="Models",
                 icon=":material/deployed_code:",
                 help="Exported models: what they were trained on, how good they are, downloads.",
@@ -56,4 +57,4 @@ page = st.navigation(
         ],
     }
 )
-page.run()
+chosen.run()

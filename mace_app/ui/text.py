@@ -3,13 +3,15 @@
 import html
 import re
 
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&^=\"'])")
+# What Markdown, Streamlit's directives and GitHub's automatic links give a meaning anywhere, and at the start of a line.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>~$:|#!&^=@]|(?<=www)\.)", re.IGNORECASE)
+_LEADING = re.compile(r"^(\d*)([-+.)])")
 _CODE = re.compile(r"`([^`]*)`")
 
 
 def markdown(text: object) -> str:
     """Any text as Markdown that renders as exactly this text, on one line."""
-    return _MARKDOWN.sub(r"\\\1", " ".join(str(text).split()))
+    return _LEADING.sub(r"\1\\\2", _escape(" ".join(str(text).split())))
 
 
 def code(text: object) -> str:

@@ -1,0 +1,239 @@
+"""The first two steps of the Train page: which data, and what is to be learnt from them."""
+
+from typing import Any
+
+import streamlit as st
+
+from mace_app.jobs import Workspace
+from mace_app.options import OptionField, RunOptions, option_fields
+from mace_app.ui import conversions
+from mace_app.ui.draft import Draft
+from mace_app.ui.forms import PREFIX, Form, show_errors, widget_key
+from mace_app.ui.state import page
+from mace_app.ui.text import code, markdown
+from mace_app.ui.wizard import Source, align_other_sets, changed, entries, read_from, sources
+
+FRACTION, OTHER, INDICES = "share of the training data", "other data", "listed structures"
+
+
+def data_step(form: Form, workspace: Workspace) -> None:
+    """Training, validation and test sets."""
+    ready, waiting = sources(workspace, form.draft)
+    if waiting:
+        names = ", ".join(markdown(name) for name in waiting)
+        st.info(f"Without a confirmed mapping, and so not offered here: {names}.", icon=":material/conversion_path:")
+        st.page_link(page("datasets"), label="Confirm mappings on the Datasets page", icon=":material/arrow_forward:")
+    if not ready:
+        if not waiting:
+            st.info("There are no data in this workspace yet.", icon=":material/database:")
+            st.page_link(page("datasets"), label="Add a dataset", icon=":material/add:")
+        return
+    with st.container(border=True):
+        _training(form, ready)
+    with st.container(border=True):
+        _other_set(form, ready, "validation_set", "Validation", 0.1)
+    with st.container(border=True):
+        _other_set(form, ready, "test_set", "Test", 0.0)
+
+
+def _label_of(ready: list[Source], entry: Any) -> str | None:
+    return next((source.label for source in ready if source.path == read_from(entry)), None)
+
+
+def _choose(form: Form, ready: list[Source], key: str, title: str, help_text: str) -> None:
+    """A multiselect of data sets, kept as entries under ``key``; an entry that is there already stays as it is."""
+    before = entries(form.draft, key)
+    chosen = [label for entry in before if (label := _label_of(ready, entry)) is not None]
+    widget = f"{PREFIX}{key}-data"
+    if widget not in st.session_state:
+        st.session_state[widget] = chosen
+
+    def store() -> None:
+        kept = {_label_of(ready, entry): entry for entry in entries(form.draft, key)}
+        by_label = {source.label: source.entry for source in ready}
+        labels = st.session_state[widget]
+        if labels:
+            form.draft.set((key,), [kept.get(label, by_label[label]) for label in labels])
+        else:
+            form.draft.unset((key,))
+        align_other_sets(form.draft, ready)
+        form.draft.save()
+
+    st.multiselect(
+        title,
+        [source.label for source in ready],
+        key=widget,
+        help=help_text,
+        on_change=store,
+        placeholder="Choose",
+        select_all=False,
+    )
+
+
+def _training(form: Form, ready: list[Source]) -> None:
+    st.subheader("Training", anchor=False)
+    _choose(form, ready, "training_set", "Data to learn from", "Several sets are used together, as one.")
+    if form.draft.has(("training_set",)):
+        show_errors(text for text in form.messages(("training_set",)) if not _of_targets(form, text))
+
+
+def _of_targets(form: Form, text: str) -> bool:
+    return any(problem.message == text and "targets" in problem.loc for problem in form.problems)
+
+
+def _other_set(form: Form, ready: list[Source], key: str, title: str, default: float) -> None:
+    field = next(item for item in option_fields(RunOptions) if item.name == key)
+    st.subheader(title, anchor=False, help=form.help(field))
+    st.caption(field.help)
+    current = form.draft.get((key,), default)
+    listed = isinstance(current, dict) and "indices" in current
+    mode_key = widget_key((key,), "mode")
+    if mode_key not in st.session_state:
+        st.session_state[mode_key] = INDICES if listed else OTHER if entries(form.draft, key) else FRACTION
+    modes = [FRACTION, OTHER, *([INDICES] if listed or st.session_state[mode_key] == INDICES else [])]
+
+    def switch() -> None:
+        form.draft.unset((key,))
+        form.draft.save()
+        for stale in (f"{PREFIX}{key}-data", widget_key((key,), "fraction")):
+            st.session_state.pop(stale, None)
+
+    st.segmented_control(
+        f"{title}: where from", modes, key=mode_key, required=True, on_change=switch, label_visibility="collapsed"
+    )
+    if st.session_state[mode_key] == OTHER:
+        _choose(form, ready, key, f"{title} data", "These structures are never learnt from.")
+        if not entries(form.draft, key):
+            st.caption(f"Nothing chosen yet; until then a share of {default:g} of the training data is used.")
+    elif st.session_state[mode_key] == INDICES:
+        st.caption(
+            f"Structures {code(current.get('indices') if isinstance(current, dict) else '')} of the training data."
+        )
+    else:
+        _fraction(form, field, key, title, default)
+    show_errors(text for text in form.messages((key,)) if not _of_targets(form, text))
+
+
+def _fraction(form: Form, field: OptionField, key: str, title: str, default: float) -> None:
+    widget = widget_key((key,), "fraction")
+    if widget not in st.session_state:
+        st.session_state[widget] = conversions.number_text(form.draft.get((key,), default))
+
+    def store() -> None:
+        value = conversions.read_number(st.session_state[widget])
+        if value is None or value == default:
+            form.draft.unset((key,))
+            st.session_state.pop(widget, None)
+        else:
+            form.draft.set((key,), value)
+        form.draft.save()
+
+    st.text_input(
+        f"{title}: share of the training data (0 to 1)",
+        key=widget,
+        on_change=store,
+        validate=conversions.NUMBER_PATTERN,
+        placeholder=f"{default:g}",
+        width=320,
+    )
+
+
+def targets_step(form: Form, workspace: Workspace) -> None:
+    """What is learnt from each training set: targets on or off, forces and stress with them."""
+    chosen = entries(form.draft, "training_set")
+    if not chosen:
+        st.info("Choose training data first.", icon=":material/database:")
+        return
+    ready, _ = sources(workspace, form.draft)
+    by_path = {source.path: source for source in ready}
+    for number, entry in enumerate(chosen):
+        source = by_path.get(read_from(entry))
+        mapped = source.entry["targets"] if source is not None and source.folder is not None else {}
+        _dataset_targets(form, number, entry, source.label if source else read_from(entry), mapped)
+    align_other_sets(form.draft, ready)
+
+
+def _dataset_targets(form: Form, number: int, entry: dict[str, Any], label: str, mapped: dict[str, Any]) -> None:
+    with st.container(border=True):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.subheader(markdown(label), anchor=False)
+            if mapped and entry.get("targets") != mapped:
+                st.button(
+                    "Back to the mapping of the dataset",
+                    key=f"{PREFIX}targets-{number}-reset",
+                    icon=":material/undo:",
+                    type="tertiary",
+                    on_click=_reset,
+                    args=(form.draft, number, mapped),
+                )
+        targets = entry.get("targets")
+        present: dict[str, Any] = targets if isinstance(targets, dict) else {}
+        for name in dict.fromkeys([*mapped, *present]):
+            _target(form, number, name, present.get(name), mapped.get(name))
+        show_errors(form.messages(("training_set", str(number), "targets")))
+        st.caption("Units and keys belong to the dataset: change them in its mapping on the Datasets page.")
+
+
+def _target(form: Form, number: int, name: str, now: Any, mapped: Any) -> None:
+    described = now if isinstance(now, dict) else mapped if isinstance(mapped, dict) else {}
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        _switch(
+            form.draft,
+            f"{PREFIX}targets-{number}-{name}",
+            code(name),
+            now is not None,
+            lambda on: _store_target(form.draft, number, name, described if on else None),
+        )
+        st.caption(_in_words(name, described))
+        if now is not None:
+            for part in ("forces", "stress", "virial"):
+                source = (mapped or {}).get(part) or described.get(part)
+                if source:
+                    _switch(
+                        form.draft,
+                        f"{PREFIX}targets-{number}-{name}-{part}",
+                        part,
+                        bool(described.get(part)),
+                        lambda on, part=part, source=source: _store_target(
+                            form.draft, number, name, {**described, part: source if on else False}
+                        ),
+                    )
+
+
+def _switch(draft: Draft, key: str, label: str, on: bool, store: Any) -> None:
+    if key not in st.session_state:
+        st.session_state[key] = on
+
+    def flip() -> None:
+        store(st.session_state[key])
+        draft.save()
+
+    st.toggle(label, key=key, on_change=flip)
+
+
+def _in_words(name: str, target: dict[str, Any]) -> str:
+    """What a target is, in a few words: key, unit, shape."""
+    parts = [f"from {code(target.get('key') or name)}"]
+    if target.get("unit"):
+        parts.append(f"in {markdown(target['unit'])}")
+    vector = isinstance(target.get("type"), dict) and "cartesian" in target["type"]
+    parts.append(("a vector" if vector else "a number") + f" for each {target.get('sample_kind', 'system')}")
+    return ", ".join(parts).replace("each system", "each structure")
+
+
+def _store_target(draft: Draft, number: int, name: str, target: dict[str, Any] | None) -> None:
+    chosen = entries(draft, "training_set")
+    targets = dict(chosen[number].get("targets") or {})
+    if target is None:
+        targets.pop(name, None)
+    else:
+        targets[name] = target
+    chosen[number] = {**chosen[number], "targets": targets}
+    draft.set(("training_set",), chosen)
+
+
+def _reset(draft: Draft, number: int, mapped: dict[str, Any]) -> None:
+    chosen = entries(draft, "training_set")
+    chosen[number] = {**chosen[number], "targets": dict(mapped)}
+    draft.set(("training_set",), chosen)
+    changed(draft)

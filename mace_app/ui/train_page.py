@@ -1,0 +1,213 @@
+"""What stands around the steps of the Train page: step bar, presets, YAML, problems, next and back."""
+
+import streamlit as st
+
+from mace_app.options import Problem, RunOptions, dump_options, option_fields
+from mace_app.options.model import ModelHypers
+from mace_app.options.run import Architecture
+from mace_app.options.training import TrainingHypers
+from mace_app.ui import presets
+from mace_app.ui.draft import DATA_KEYS, MODEL, TRAINING, Draft, Loc
+from mace_app.ui.forms import Form, Part
+from mace_app.ui.text import sentence_html
+from mace_app.ui.wizard import STEPS, changed, load_text, step_of, yaml_name
+
+SIMPLE, ADVANCED = "Simple", "Advanced"
+LINES_SHOWN = 26
+_REFUSED = "train-yaml-problems"
+_TEXT = "train-yaml-text"
+
+
+def current_step() -> str:
+    """The step in the address, so that a step can be linked to and survives a reload."""
+    named = str(st.query_params.get("step", "")).capitalize()
+    return named if named in STEPS else STEPS[0]
+
+
+def go_to(step: str) -> None:
+    st.query_params["step"] = step.lower()
+
+
+def step_bar(now: str, problems: dict[str, list[Problem]], begun: bool) -> None:
+    """One button a step; a mark on those with something to correct, once anything has been chosen."""
+    with st.container(horizontal=True, gap="small", key="train-steps"):
+        for number, step in enumerate(STEPS, start=1):
+            wrong = begun and bool(problems.get(step))
+            st.button(
+                f"{number} · {step}",
+                key=f"train-step-{step.lower()}",
+                type="primary" if step == now else "secondary",
+                icon=":material/error:" if wrong else None,
+                on_click=go_to,
+                args=(step,),
+            )
+
+
+def back_and_next(now: str) -> None:
+    place = STEPS.index(now)
+    with st.container(horizontal=True, horizontal_alignment="distribute"):
+        if place > 0:
+            st.button("Back", key="train-back", icon=":material/arrow_back:", on_click=go_to, args=(STEPS[place - 1],))
+        if place < len(STEPS) - 1:
+            step = STEPS[place + 1]
+            st.button(
+                f"Next: {step.lower()}",
+                key="train-next",
+                type="primary",
+                icon=":material/arrow_forward:",
+                icon_position="right",
+                on_click=go_to,
+                args=(step,),
+            )
+
+
+def toolbar(draft: Draft) -> bool:
+    """Simple or advanced, load, save, start over; True when advanced."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small", key="train-toolbar"):
+        level = st.segmented_control(
+            "Options shown",
+            [SIMPLE, ADVANCED],
+            default=SIMPLE,
+            required=True,
+            key="train-level",
+            persist_state="session",
+            label_visibility="collapsed",
+        )
+        with st.popover("Load YAML", icon=":material/upload_file:", key="train-load"):
+            _load(draft)
+        st.download_button(
+            "Save YAML",
+            data=complete_text(draft),
+            file_name=yaml_name(draft),
+            mime="application/yaml",
+            icon=":material/download:",
+            key="train-save",
+            on_click="ignore",
+        )
+        with st.popover("Start over", icon=":material/restart_alt:", key="train-reset"):
+            st.markdown("Every choice on this page returns to its default. Datasets and runs stay.")
+            st.button("Clear all choices", key="train-clear", type="primary", on_click=_clear, args=(draft,))
+    _refusal()
+    return level == ADVANCED
+
+
+def _clear(draft: Draft) -> None:
+    draft.values, draft.name = {}, ""
+    changed(draft)
+
+
+def _load(draft: Draft) -> None:
+    upload = st.file_uploader("Options file", type=["yaml", "yml"], key="train-yaml-file")
+    st.text_area("or its text", key=_TEXT, height=180, placeholder="architecture:\n  model:\n    r_max: 5.0")
+
+    def load() -> None:
+        try:
+            text = upload.getvalue().decode("utf-8") if upload is not None else str(st.session_state[_TEXT])
+        except UnicodeDecodeError:
+            st.session_state[_REFUSED] = [Problem((), "The file is no text; choose an options file in YAML.")]
+            return
+        refused = load_text(draft, text)
+        st.session_state[_REFUSED] = refused
+        if not refused:
+            st.toast("Options loaded", icon=":material/check:")
+
+    st.button("Load", key="train-yaml-load", type="primary", on_click=load)
+
+
+def _refusal() -> None:
+    problems: list[Problem] = st.session_state.get(_REFUSED) or []
+    if not problems:
+        return
+    with st.container(border=True, key="train-yaml-refused"):
+        st.markdown("**The YAML was not loaded; your choices are as they were.**")
+        problem_list(problems)
+        st.button("Close", key="train-yaml-close", on_click=lambda: st.session_state.pop(_REFUSED, None))
+
+
+def complete_text(draft: Draft) -> str:
+    """YAML with every default written out if the draft is valid, otherwise what is set."""
+    options, _ = draft.check()
+    return dump_options(options) if options is not None else draft.text()
+
+
+def yaml_panel(draft: Draft) -> None:
+    """The live YAML of the draft."""
+    with st.container(border=True, key="train-yaml"):
+        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+            st.markdown("**YAML**", help="The same as an options file for `python -m mace_app train options.yaml`.")
+            extent = st.segmented_control(
+                "How much YAML",
+                ["your choices", "complete"],
+                default="your choices",
+                required=True,
+                key="train-yaml-extent",
+                label_visibility="collapsed",
+            )
+        text = complete_text(draft) if extent == "complete" else draft.text()
+        long = text.count("\n") > LINES_SHOWN
+        st.code(
+            text if draft.values else "# everything is at its default",
+            language="yaml",
+            height=560 if long else "content",
+        )
+
+
+def preset_cards(draft: Draft) -> None:
+    now = presets.current(draft)
+    with st.grid(3, min_column_width=170, gap="small", key="train-presets") as grid:
+        for preset in presets.PRESETS:
+            with grid.cell(), st.container(border=True, height="stretch", gap="small"):
+                st.markdown(f"**{preset.name}**" + (" :blue-badge[in use]" if preset is now else ""))
+                st.caption(preset.summary)
+                st.space("stretch")
+                st.button(
+                    "Use",
+                    key=f"train-preset-{preset.name.split()[0].lower()}",
+                    help=f"Use the preset {preset.name}",
+                    disabled=preset is now,
+                    on_click=_use_preset,
+                    args=(preset, draft),
+                )
+
+
+def _use_preset(preset: presets.Preset, draft: Draft) -> None:
+    presets.apply(preset, draft)
+    changed(draft)
+
+
+def model_step(form: Form) -> None:
+    if not form.advanced:
+        st.subheader("Start from a preset", anchor=False)
+        preset_cards(form.draft)
+        st.subheader("Or choose yourself", anchor=False)
+    form.sections(Part(ModelHypers, MODEL))
+
+
+def training_step(form: Form) -> None:
+    form.sections(
+        Part(TrainingHypers, TRAINING, always=("num_epochs",)),
+        Part(RunOptions, (), leave_out=("architecture", *DATA_KEYS)),
+        Part(Architecture, ("architecture",), leave_out=("name", "model", "training")),
+    )
+
+
+def place_in_words(loc: Loc) -> str:
+    """`Model › Cutoff radius` for a place in the options."""
+    if not loc:
+        return ""
+    words = [step_of(Problem(loc, ""))]
+    for start, model in ((MODEL, ModelHypers), (TRAINING, TrainingHypers), (("architecture",), Architecture)):
+        if loc[: len(start)] == start and len(loc) > len(start):
+            titles = {item.name: item.title for item in option_fields(model)}
+            return " › ".join([*words, titles.get(loc[len(start)], loc[len(start)]), *loc[len(start) + 1 :]])
+    titles = {item.name: item.title for item in option_fields(RunOptions)}
+    return " › ".join([*words, titles.get(loc[0], loc[0]), *loc[1:]])
+
+
+def problem_list(problems: list[Problem]) -> None:
+    """All problems, each with its place, in red."""
+    rows = []
+    for problem in problems:
+        place = f"<strong>{sentence_html(place_in_words(problem.loc))}:</strong> " if problem.loc else ""
+        rows.append(f"<li>{place}{sentence_html(problem.message)}</li>")
+    st.html(f'<ul class="problems" role="alert">{"".join(rows)}</ul>')

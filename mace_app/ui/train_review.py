@@ -1,0 +1,156 @@
+"""The last step of the Train page: what will be trained, what is in the way, and the button."""
+
+import streamlit as st
+
+from mace_app.jobs import JobsError, Workspace
+from mace_app.options import (
+    Change,
+    OptionsError,
+    Problem,
+    RunOptions,
+    TargetInfo,
+    missing_files,
+    resolve_loss,
+    simple_changes,
+    with_absolute_paths,
+)
+from mace_app.options.base import shown
+from mace_app.ui.data_summary import SplitSizes, split_problems, split_sizes
+from mace_app.ui.draft import Draft
+from mace_app.ui.elements import symbols
+from mace_app.ui.state import failure, page
+from mace_app.ui.text import code, count, markdown
+from mace_app.ui.train_page import go_to, place_in_words, problem_list
+from mace_app.ui.wizard import STEPS, problems_by_step, start
+
+
+def review_step(draft: Draft, space: Workspace, options: RunOptions | None, problems: list[Problem]) -> None:
+    sizes = split_sizes(space, options) if options is not None else None
+    if options is not None:
+        problems = [*missing_files(options), *(split_problems(options, sizes) if sizes is not None else [])]
+    if options is not None:
+        _summary(options, sizes)
+    if problems:
+        _in_the_way(problems)
+    _launch(draft, space, options, bool(problems))
+
+
+def _in_the_way(problems: list[Problem]) -> None:
+    with st.container(border=True, key="train-problems"):
+        st.subheader(count(len(problems), "thing to correct", "things to correct"), anchor=False)
+        for step, found in problems_by_step(problems).items():
+            if found:
+                problem_list(found)
+                st.button(
+                    f"Go to {step.lower()}",
+                    key=f"train-correct-{step.lower()}",
+                    icon=":material/arrow_back:",
+                    disabled=step not in STEPS,
+                    on_click=go_to,
+                    args=(step,),
+                )
+
+
+def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
+    model, training = options.architecture.model, options.architecture.training
+    with st.grid(3, min_column_width=240, gap="small") as grid:
+        with grid.cell(), st.container(border=True, height="stretch", gap="small"):
+            st.markdown("**Data**")
+            if sizes is None:
+                st.caption("The split sizes show here once the data have been inspected.")
+            else:
+                st.markdown(
+                    f"{count(sizes.training, 'structure')} to learn from  \n"
+                    f"{count(sizes.validation, 'structure')} to validate  \n"
+                    f"{count(sizes.test, 'structure')} to test"
+                )
+                if sizes.isolated:
+                    st.caption(f"and {count(sizes.isolated, 'isolated atom')} for the baseline")
+                st.markdown(f"Elements: {symbols(sizes.elements)}")
+        with grid.cell(), st.container(border=True, height="stretch", gap="small"):
+            st.markdown("**Model**")
+            st.markdown(
+                f"{code(model.hidden_irreps)}  \n{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} Å  \n"
+                f"correlation {model.correlation}, edges up to l = {model.max_ell}"
+            )
+        with grid.cell(), st.container(border=True, height="stretch", gap="small"):
+            st.markdown("**Training**")
+            lines = [f"{count(training.num_epochs, 'epoch')} in batches of {training.batch_size}"]
+            if sizes is not None and sizes.training >= training.batch_size:
+                steps = sizes.training // training.batch_size * training.num_epochs
+                lines.append(count(steps, "step"))
+            lines.append(f"{options.base_precision} bit on {markdown(options.device)}")
+            st.markdown("  \n".join(lines))
+    st.subheader("Targets", anchor=False)
+    st.table(_target_rows(options), alt="Targets and their losses")
+    changes = [change for change in simple_changes(options) if not change.loc[0].endswith("_set")]
+    if changes:
+        with st.expander(f"{count(len(changes), 'option')} away from the default", icon=":material/tune:"):
+            st.table([_change_row(change) for change in changes], alt="Options that differ from their defaults")
+
+
+def _target_rows(options: RunOptions) -> list[dict[str, str]]:
+    targets = {name: _all_parts(info) for name, info in options.targets().items()}
+    try:
+        terms = resolve_loss(options.architecture.training, targets)
+    except OptionsError:
+        return []
+    return [
+        {
+            "Label": code(label),
+            "Unit": _unit(targets, label),
+            "Loss": term.type,
+            "Weight": f"{term.weight:g}",
+        }
+        for label, term in terms.items()
+    ]
+
+
+def _all_parts(info: TargetInfo) -> TargetInfo:
+    return info.resolve(has_forces=info.has_forces is not False, has_stress=info.has_stress is not False)
+
+
+def _unit(targets: dict[str, TargetInfo], label: str) -> str:
+    name, _, part = label.rpartition(".")
+    info = targets.get(label) or targets.get(name)
+    if info is None or not info.unit:
+        return ""
+    return markdown(info.unit) + {"forces": "/Å", "stress": "/Å³"}.get(part if label not in targets else "", "")
+
+
+def _change_row(change: Change) -> dict[str, str]:
+    default = "" if change.default is None else code(shown(change.default))
+    return {"Option": markdown(place_in_words(change.loc)), "Value": code(shown(change.value)), "Default": default}
+
+
+def _launch(draft: Draft, space: Workspace, options: RunOptions | None, blocked: bool) -> None:
+    if "option-run-name" not in st.session_state:
+        st.session_state["option-run-name"] = draft.name
+
+    def rename() -> None:
+        draft.name = st.session_state["option-run-name"]
+        draft.save()
+
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        st.text_input(
+            "Name of the run",
+            key="option-run-name",
+            max_chars=100,
+            placeholder="Run",
+            on_change=rename,
+            width=420,
+        )
+        pressed = st.button(
+            "Start training",
+            key="train-start",
+            type="primary",
+            icon=":material/play_arrow:",
+            disabled=blocked or options is None,
+        )
+    if pressed and options is not None:
+        try:
+            run = start(space, with_absolute_paths(options), draft.name)
+        except (JobsError, OptionsError) as error:
+            failure("The run could not be started", error)
+            return
+        st.switch_page(page("runs"), query_params={"run": run})

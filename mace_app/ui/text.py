@@ -3,7 +3,7 @@
 import html
 import re
 
-# What Markdown, Streamlit's directives and GitHub's automatic links give a meaning anywhere, and at the start of a line.
+# What Markdown, Streamlit's directives and automatic links give a meaning anywhere, and at the start of a line.
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]<>~$:|#!&^=@]|(?<=www)\.)", re.IGNORECASE)
 _LEADING = re.compile(r"^(\d*)([-+.)])")
 _CODE = re.compile(r"`([^`]*)`")

@@ -15,7 +15,9 @@ html, body, input, textarea, button, code, pre { font-feature-settings: "calt" 0
 /* Labels on the primary colour: white on the light theme's blue, dark on the dark theme's. */
 [data-testid^="stBaseButton-primary"]:not(:disabled) { color: light-dark(#ffffff, #0f1626); }
 /* Captions at full strength: faded text falls below 4.5:1 on either background. */
-[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p { color: light-dark(#525c70, #aab3c3); opacity: 1; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
+  color: light-dark(#525c70, #aab3c3); opacity: 1;
+}
 [data-testid="stCaptionContainer"] code { color: inherit; font-size: 0.95em; }
 /* Errors: Streamlit's captions are too pale to be seen. light-dark() follows the colour scheme of the page. */
 .field-error, ul.problems { color: light-dark(#b3261e, #ff9b93); font-size: 0.9rem; line-height: 1.4; margin: 0; }

@@ -13,7 +13,6 @@ RUN pip install --no-cache-dir -r requirements.txt
 COPY app.py LICENSE README.md ./
 COPY .streamlit .streamlit
 COPY pages pages
-COPY static static
 COPY mace_app mace_app
 COPY docs docs
 

@@ -3,7 +3,7 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 NVIDIA_SMI_TIMEOUT_SECONDS = 20
 
@@ -17,7 +17,10 @@ def detect_devices() -> dict[str, dict[str, str]]:
     names = [name.strip() for name in visible.split(",") if name.strip()] if visible is not None else _nvidia_devices()
     if "-1" in names:  # CUDA's own rule: an invalid entry hides itself and all that follow
         names = names[: names.index("-1")]
-    cuda = {f"cuda:{index}": {"CUDA_VISIBLE_DEVICES": name} for index, name in enumerate(names)}
+    cuda = {
+        f"cuda:{index}": {"CUDA_VISIBLE_DEVICES": name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+        for index, name in enumerate(names)
+    }
     return {"cpu": {}, **cuda}
 
 
@@ -27,11 +30,26 @@ def fitting_devices(requested: str | None, devices: Sequence[str]) -> list[str]:
     A cuda device that is asked for but was not found here is still given out: torch in the worker has the last word.
     """
     cuda = [device for device in devices if device.startswith("cuda")]
-    if requested is None:
+    if requested in (None, "auto"):
         return cuda or ["cpu"]
     if requested == "cuda":
         return cuda or ["cuda:0"]
-    return [requested]
+    return [str(requested)]
+
+
+def worker_environment(
+    requested: str | None, given: str | None, devices: Mapping[str, Mapping[str, str]]
+) -> Mapping[str, str]:
+    """Variables for a worker that was given the device ``given``.
+
+    Whoever left the choice, or said ``cuda``, takes the first device in sight, so only the given one is in sight. A run
+    that names ``cuda:1`` counts by itself and must see them all, in the order nvidia-smi shows them.
+    """
+    if given is None or not given.startswith("cuda"):
+        return {}
+    if requested == given:
+        return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    return devices.get(given, {})
 
 
 def _nvidia_devices() -> list[str]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from mace_app.files import write_json
-from mace_app.jobs.devices import detect_devices
+from mace_app.jobs.devices import detect_devices, worker_environment
 from mace_app.jobs.endings import Ending, conclude_inspection, conclude_training
 from mace_app.jobs.errors import JobsError
 from mace_app.jobs.locks import FileLock
@@ -139,7 +139,7 @@ class Supervisor:
             self.workspace.queue.finish(job.id)
             return
         command = self.command(job, folder)
-        environment = self.devices.get(job.device or "", {})
+        environment = worker_environment(job.requested_device, job.device, self.devices)
         try:
             child = start_detached(command, folder / "output.txt", environment)
         except OSError as error:

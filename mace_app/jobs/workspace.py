@@ -141,22 +141,15 @@ class Workspace:
     def create_run(self, options: "RunOptions | Mapping[str, Any] | str", name: str) -> RunFolder:
         """Make a run and queue it. Options as an object, a mapping or YAML; OptionsError if they do not hold.
 
-        The stored options are complete: every default is written out.
+        The stored options are complete: every default is written out, and every path is absolute.
         """
-        import yaml
-
-        from mace_app.options import RunOptions, dump_options, parse_options
+        from mace_app.options import RunOptions, dump_options, parse_options, parse_yaml, with_absolute_paths
 
         if isinstance(options, str):
-            try:
-                options = yaml.safe_load(options)
-            except yaml.YAMLError as error:
-                raise WorkspaceError(f"The options are not valid YAML: {error}") from error
+            options = parse_yaml(options)
         if not isinstance(options, RunOptions):
-            if not isinstance(options, Mapping):
-                raise WorkspaceError("The options are empty or no mapping; begin them with 'architecture:'.")
-            options = parse_options(dict(options))
-        return self._create_run(dump_options(options), name, options.device, options.seed)
+            options = parse_options(options)
+        return self._create_run(dump_options(with_absolute_paths(options)), name, options.device, options.seed)
 
     def _create_run(self, text: str, name: str, device: str | None, seed: int | None) -> RunFolder:
         building = _building_folder(self.runs_path)

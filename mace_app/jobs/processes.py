@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +42,15 @@ class ProcessIdentity:
     def alive(self) -> bool:
         now = ProcessIdentity.of(self.pid)
         return now is not None and abs(now.started - self.started) < START_TOLERANCE_SECONDS
+
+    def wait(self, patience: float) -> bool:
+        """Whether the process ended within ``patience`` seconds."""
+        deadline = time.monotonic() + patience
+        while self.alive():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the process and, where it leads its own session, to its children; nothing if it is gone."""

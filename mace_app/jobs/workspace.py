@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -235,6 +236,14 @@ class Workspace:
         if self.supervisor() is None:
             command = processes.python_command("-m", "mace_app.jobs.supervisor", str(self.root))
             processes.reap_in_background(processes.start_detached(command, self.root / "supervisor.log"))
+
+    def end_supervisor(self, patience: float = 10.0) -> bool:
+        """Ask the supervisor to end and wait; workers go on. False if it still lives after ``patience`` seconds."""
+        supervisor = self.supervisor()
+        if supervisor is None:
+            return True
+        supervisor.signal(signal.SIGTERM)
+        return supervisor.wait(patience)
 
 
 def _listed(path: Path) -> bool:

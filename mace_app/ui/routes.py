@@ -1,14 +1,75 @@
-"""The addresses served beside the pages: the chart library, and downloads that are streamed from disk."""
+"""The addresses served beside the pages: the chart library, and downloads that are streamed from disk.
+
+A page's own download button would hold the whole file in the server's memory; these routes don't.
+"""
 
 from pathlib import Path
+from urllib.parse import quote
 
-import plotly
-from starlette.routing import BaseRoute, Mount
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import FileResponse, PlainTextResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from mace_app.jobs import JobsError, RunFolder, Workspace
+from mace_app.jobs.names import slug
+from mace_app.ui.live_plotly import PLOTLY_FOLDER, PLOTLY_MOUNT
+
+DOWNLOAD_ROUTE = "/downloads/runs"
+_HEADERS = {
+    # Without this, Streamlit compresses what it streams: seconds per hundred megabytes, and no length for a progress bar.
+    "Content-Encoding": "identity",
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 def routes() -> list[BaseRoute]:
     """What `app.py` hands to `st.App`. Streamlit keeps `/_stcore`, `/media`, `/component` and `/static` for itself."""
     return [
-        Mount("/vendor/plotly", StaticFiles(directory=Path(plotly.__file__).parent / "package_data")),
+        Mount(PLOTLY_MOUNT, _Unchanging(directory=PLOTLY_FOLDER)),
+        Route(DOWNLOAD_ROUTE + "/{run}/{name:path}", _download, methods=["GET"]),
     ]
+
+
+def download_url(run: RunFolder, name: str) -> str:
+    """Where a browser fetches a file of `RunFolder.downloads`."""
+    return f"{DOWNLOAD_ROUTE}/{quote(run.id, safe='')}/{quote(name)}"
+
+
+class _Unchanging(StaticFiles):
+    """Files whose address holds their version, so a browser need never ask again."""
+
+    def file_response(self, *args: object, **kwargs: object) -> Response:
+        response = super().file_response(*args, **kwargs)  # type: ignore[arg-type]
+        response.headers["Cache-Control"] = "public, max-age=31536000, immutable"
+        return response
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if Path(path).name != "plotly.min.js":
+            return PlainTextResponse("Not found", status_code=404)
+        return await super().get_response(path, scope)
+
+
+async def _download(request: Request) -> Response:
+    return await run_in_threadpool(_file_of, request.path_params["run"], request.path_params["name"])
+
+
+def _file_of(identifier: str, name: str) -> Response:
+    """The file if the run and the name are on their lists, otherwise 404 with a sentence."""
+    try:
+        run = Workspace().run(identifier)
+        path = run.download_path(name)
+    except JobsError as error:
+        return PlainTextResponse(str(error), status_code=404, headers={"X-Content-Type-Options": "nosniff"})
+    shown = f"{_short_name(run)}-{path.name}"
+    return FileResponse(path, filename=shown, media_type="application/octet-stream", headers=_HEADERS)
+
+
+def _short_name(run: RunFolder) -> str:
+    try:
+        return slug(run.info().name, run.id)
+    except JobsError:
+        return run.id

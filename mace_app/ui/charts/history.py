@@ -1,0 +1,178 @@
+"""Figures of how a training went, from the records of ``metrics.jsonl``."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from mace_app.jobs import MetricsHistory
+from mace_app.ui.charts.series import Number, drawable, smooth, thin
+from mace_app.ui.charts.style import (
+    NEUTRAL,
+    PALETTE,
+    TRAINING,
+    VALIDATION,
+    DisplayUnit,
+    base_figure,
+    colour,
+    display_unit,
+    empty_figure,
+    plain_text,
+    title_of,
+)
+
+NOTHING_YET = "Appears with the first epoch"
+
+
+@dataclass(frozen=True)
+class HistoryView:
+    """How a person wants to look at it. ``smoothing`` from 0 to just below 1."""
+
+    logarithmic: bool = True
+    smoothing: float = 0.0
+    measure: str = "mae"
+
+
+def best_epoch(history: MetricsHistory) -> int | None:
+    """The newest epoch marked best; the untrained epoch 0 is never it."""
+    return max(
+        (record["epoch"] for record in history.epochs if record.get("best") and record["epoch"] > 0), default=None
+    )
+
+
+def loss_figure(history: MetricsHistory, view: HistoryView) -> go.Figure:
+    """Training and validation loss against epochs."""
+    return _training_and_validation(history, view, "loss", "Loss", DisplayUnit("", 1.0))
+
+
+def error_figure(history: MetricsHistory, label: str, view: HistoryView) -> go.Figure:
+    """Error of one label in its unit, electronvolts as meV where the errors are small."""
+    name = f"{label}/{view.measure}"
+    unit = error_unit(history, label, view.measure)
+    return _training_and_validation(history, view, name, f"{title_of(label)} {view.measure.upper()}", unit)
+
+
+def error_unit(history: MetricsHistory, label: str, measure: str = "mae") -> DisplayUnit:
+    """The unit that suits the smallest error so far, of either split."""
+    values = [value for split in ("train", "validation") for value in history.column(f"{split}/{label}/{measure}")[1]]
+    return display_unit(history.units.get(label, ""), values)
+
+
+def learning_rate_figure(history: MetricsHistory) -> go.Figure:
+    return _single(history, "learning_rate", "Learning rate", PALETTE[2], logarithmic=True)
+
+
+def throughput_figure(history: MetricsHistory) -> go.Figure:
+    return _single(history, "structures_per_second", "Structures per second", PALETTE[6])
+
+
+def seconds_figure(history: MetricsHistory) -> go.Figure:
+    return _single(history, "seconds", "Seconds per epoch", PALETTE[4])
+
+
+def loss_share_figure(history: MetricsHistory) -> go.Figure:
+    """What part of the training loss each label makes up, in per cent, stacked."""
+    labels = [label for label in history.labels if history.column(f"loss_share/{label}")[0]]
+    if not labels:
+        return empty_figure(NOTHING_YET, 240)
+    figure = base_figure("Epoch", "Share of the loss (%)", 240)
+    for index, label in enumerate(labels):
+        epochs, shares = history.column(f"loss_share/{label}")
+        x, y = thin(epochs, [None if share is None else 100 * share for share in shares])
+        figure.add_scatter(
+            x=x,
+            y=y,
+            name=plain_text(title_of(label)),
+            stackgroup="share",
+            mode="lines",
+            line={"width": 1, "color": colour(index)},
+            hovertemplate="epoch %{x}: %{y:.1f} %",
+        )
+    figure.update_yaxes(range=[0, 100])
+    return figure
+
+
+def _training_and_validation(
+    history: MetricsHistory, view: HistoryView, name: str, title: str, unit: DisplayUnit
+) -> go.Figure:
+    splits = (("train", "Training", TRAINING), ("validation", "Validation", VALIDATION))
+    columns = {split: history.column(f"{split}/{name}") for split, _, _ in splits}
+    if not any(epochs for epochs, _ in columns.values()):
+        return empty_figure(NOTHING_YET)
+    figure = base_figure("Epoch", title + unit.in_brackets())
+    for split, shown, line_colour in splits:
+        epochs, values = columns[split]
+        scaled = [None if value is None else value * unit.factor for value in values]
+        if not scaled:
+            continue
+        if view.smoothing > 0:
+            _add_line(figure, epochs, scaled, f"{shown}, as measured", line_colour, view.logarithmic, pale=True)
+        _add_line(figure, epochs, smooth(scaled, view.smoothing), shown, line_colour, view.logarithmic, unit=unit)
+    _mark_best(figure, history, f"validation/{name}", unit)
+    figure.update_yaxes(type="log" if view.logarithmic else "linear", exponentformat="power", tickformat="~g")
+    if view.logarithmic:
+        figure.update_yaxes(dtick="D1" if _decades(columns, unit) < 2 else None, minor={"showgrid": False})
+    # A zoom is in the axis' units; it can't outlive a change of them.
+    figure.update_layout(uirevision=f"{name} {unit.text} {view.logarithmic}")
+    return figure
+
+
+def _decades(columns: dict[str, tuple[list[int], list[float | None]]], unit: DisplayUnit) -> float:
+    from math import log10
+
+    positive = [value * unit.factor for _, values in columns.values() for value in values if value and value > 0]
+    return log10(max(positive) / min(positive)) if positive else 0.0
+
+
+def _add_line(
+    figure: go.Figure,
+    epochs: Sequence[float],
+    values: Sequence[Number],
+    name: str,
+    line_colour: str,
+    logarithmic: bool,
+    unit: DisplayUnit | None = None,
+    pale: bool = False,
+) -> None:
+    x, y = thin(epochs, drawable(values, logarithmic))
+    figure.add_scatter(
+        x=x,
+        y=y,
+        name=name,
+        mode="lines+markers" if len(x) <= 30 else "lines",
+        line={"width": 1 if pale else 2, "color": line_colour},
+        marker={"size": 5, "color": line_colour},
+        opacity=0.35 if pale else 1.0,
+        showlegend=not pale,
+        hoverinfo="skip" if pale else None,
+        hovertemplate=None if pale else f"epoch %{{x}}: %{{y:.4~g}} {plain_text(unit.text) if unit else ''}",
+    )
+
+
+def _mark_best(figure: go.Figure, history: MetricsHistory, key: str, unit: DisplayUnit) -> None:
+    epoch = best_epoch(history)
+    if epoch is None:
+        return
+    epochs, values = history.column(key)
+    value = dict(zip(epochs, values, strict=True)).get(epoch)
+    figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": NEUTRAL})
+    if value is not None and value > 0:
+        figure.add_scatter(
+            x=[epoch],
+            y=[value * unit.factor],
+            name=f"Best: epoch {epoch}",
+            mode="markers",
+            marker={"symbol": "star", "size": 12, "color": PALETTE[2]},
+            hovertemplate="best epoch %{x}: %{y:.4~g}" + (f" {plain_text(unit.text)}" if unit.text else ""),
+        )
+
+
+def _single(history: MetricsHistory, key: str, title: str, line_colour: str, logarithmic: bool = False) -> go.Figure:
+    epochs, values = history.column(key)
+    if not epochs:
+        return empty_figure(NOTHING_YET, 240)
+    figure = base_figure("Epoch", title, 240)
+    _add_line(figure, epochs, values, title, line_colour, logarithmic)
+    figure.update_layout(showlegend=False, margin={"t": 12})
+    figure.update_yaxes(type="log" if logarithmic else "linear", tickformat="~g", rangemode="tozero")
+    return figure

@@ -1,0 +1,170 @@
+"""Prediction against reference."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from mace_app.jobs import ParityLabel
+from mace_app.ui.charts.style import (
+    DENSITY_SCALE,
+    NEUTRAL,
+    VALIDATION,
+    base_figure,
+    display_unit,
+    empty_figure,
+    plain_text,
+    three_digits,
+    title_of,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MOST_POINTS = 2500
+DENSITY_FROM = 400
+BINS = 120
+
+
+@dataclass(frozen=True)
+class ParityErrors:
+    """Over all values of the label, in its unit; ``r2`` is None where the references don't vary."""
+
+    mae: float
+    rmse: float
+    r2: float | None
+    count: int
+
+
+def parity_errors(label: ParityLabel) -> ParityErrors | None:
+    """None if there is no pair of finite values."""
+    reference, prediction, _, _ = _pairs(label)
+    if not len(reference):
+        return None
+    difference = prediction - reference
+    spread = float(np.sum((reference - reference.mean()) ** 2))
+    return ParityErrors(
+        mae=float(np.mean(np.abs(difference))),
+        rmse=float(np.sqrt(np.mean(difference**2))),
+        r2=1.0 - float(np.sum(difference**2)) / spread if spread > 0 else None,
+        count=len(reference),
+    )
+
+
+def parity_figure(
+    label: str, data: ParityLabel, unit: str, structure_names: Sequence[str] = (), height: int = 380
+) -> go.Figure:
+    """Prediction against reference of one label with diagonal and errors; many points are coloured by density.
+
+    Of more than ``MOST_POINTS`` points the crowded places are thinned, never the sparse ones, so every outlier is
+    drawn. ``customdata`` of a point is [structure, atom or -1, row]; ``structure_names[structure]`` is shown on hover.
+    """
+    errors = parity_errors(data)
+    if errors is None:
+        return empty_figure("No labels in the validation set", height)
+    reference, prediction, structure, atom = _pairs(data)
+    density = _density(reference, prediction)
+    shown = _thinned(reference, prediction, density)
+    error_unit = display_unit(unit, [errors.mae])
+    axis_unit = f" ({unit})" if unit else ""
+    figure = base_figure(f"Reference{axis_unit}", f"Prediction{axis_unit}", height)
+    low = float(min(reference.min(), prediction.min()))
+    high = float(max(reference.max(), prediction.max()))
+    margin = 0.03 * (high - low) or 0.5
+    figure.add_scatter(
+        x=[low - margin, high + margin],
+        y=[low - margin, high + margin],
+        mode="lines",
+        line={"width": 1, "dash": "dash", "color": NEUTRAL},
+        hoverinfo="skip",
+    )
+    crowded = len(reference) >= DENSITY_FROM
+    order = shown[np.argsort(density[shown], kind="stable")]
+    figure.add_scatter(
+        x=reference[order],
+        y=prediction[order],
+        mode="markers",
+        marker={
+            "size": 5 if crowded else 6,
+            "opacity": 0.85,
+            "color": np.log10(density[order]) if crowded else VALIDATION,
+            "colorscale": DENSITY_SCALE if crowded else None,
+        },
+        customdata=np.stack([structure[order], atom[order], order], axis=1),
+        text=[_name(structure[row], atom[row], structure_names) for row in order],
+        hovertemplate="%{text}<br>reference %{x:.6~g}<br>predicted %{y:.6~g}"
+        + (f" {plain_text(unit)}" if unit else "")
+        + "<extra></extra>",
+    )
+    suffix = f" {plain_text(error_unit.text)}" if error_unit.text else ""
+    lines = [
+        f"<b>RMSE</b> {three_digits(errors.rmse * error_unit.factor)}{suffix}",
+        f"<b>MAE</b> {three_digits(errors.mae * error_unit.factor)}{suffix}",
+    ]
+    if errors.r2 is not None:
+        lines.append(f"<b>R²</b> {errors.r2:.4f}")
+    figure.add_annotation(
+        text="<br>".join(lines), x=0.02, y=0.98, xref="paper", yref="paper", xanchor="left", yanchor="top",
+        align="left", showarrow=False,
+    )  # fmt: skip
+    figure.update_layout(
+        showlegend=False,
+        margin={"t": 30},
+        title={"text": plain_text(title_of(label)), "x": 0, "xref": "paper", "font": {"size": 14}, "y": 0.985},
+    )
+    figure.update_xaxes(range=[low - margin, high + margin], tickformat="~g")
+    figure.update_yaxes(range=[low - margin, high + margin], tickformat="~g")
+    return figure
+
+
+def _pairs(label: ParityLabel) -> "tuple[NDArray, NDArray, NDArray, NDArray]":
+    """Reference, prediction, structure and atom (-1 without one) of every pair of finite values, as flat arrays."""
+    reference = np.asarray(label.reference, dtype=float)
+    prediction = np.asarray(label.prediction, dtype=float)
+    rows = len(reference)
+    values = reference.size // rows if rows else 1
+    structure = np.repeat(np.asarray(label.structure, dtype=int), values)
+    atom = np.full(rows, -1) if label.atom is None else np.asarray(label.atom, dtype=int)
+    atom = np.repeat(atom, values)
+    flat_reference, flat_prediction = reference.reshape(-1), prediction.reshape(-1)
+    finite = np.isfinite(flat_reference) & np.isfinite(flat_prediction)
+    return flat_reference[finite], flat_prediction[finite], structure[finite], atom[finite]
+
+
+def _cells(reference: "NDArray", prediction: "NDArray") -> "NDArray":
+    """The cell of a square grid that each point lies in."""
+    low, high = min(reference.min(), prediction.min()), max(reference.max(), prediction.max())
+    width = (high - low) or 1.0
+    column, row = (
+        np.minimum(((values - low) / width * BINS).astype(int), BINS - 1) for values in (reference, prediction)
+    )
+    return column * BINS + row
+
+
+def _density(reference: "NDArray", prediction: "NDArray") -> "NDArray":
+    """How many points share each point's cell."""
+    cells = _cells(reference, prediction)
+    return np.bincount(cells, minlength=BINS * BINS)[cells]
+
+
+def _thinned(reference: "NDArray", prediction: "NDArray", density: "NDArray") -> "NDArray":
+    """Rows to draw: all of a sparse cell, the first few of a crowded one, about ``MOST_POINTS`` together."""
+    if len(reference) <= MOST_POINTS:
+        return np.arange(len(reference))
+    cells = _cells(reference, prediction)
+    order = np.argsort(cells, kind="stable")
+    starts = np.r_[0, np.flatnonzero(np.diff(cells[order])) + 1]
+    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
+    counts = np.bincount(cells)
+    counts = counts[counts > 0]
+    allowed = 1
+    while np.minimum(counts, allowed + 1).sum() <= MOST_POINTS:
+        allowed += 1
+    return np.sort(order[rank < allowed])
+
+
+def _name(structure: int, atom: int, names: Sequence[str]) -> str:
+    name = names[structure] if 0 <= structure < len(names) else f"validation structure {structure}"
+    return plain_text(name) + (f", atom {atom}" if atom >= 0 else "")

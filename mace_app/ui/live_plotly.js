@@ -1,0 +1,116 @@
+// A plotly chart that outlives its data: Plotly.react keeps zoom, hidden legend entries and the DOM node itself.
+// Streamlit calls the default export at every change of data or theme, and the returned function at the end.
+
+const charts = new WeakMap();
+let plotly;
+
+function loadPlotly(url) {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  plotly ??= new Promise((resolve, reject) => {
+    const script = document.createElement("script");
+    script.src = url;
+    script.onload = () => resolve(window.Plotly);
+    script.onerror = () => {
+      plotly = undefined; // the next change of data tries again
+      reject(new Error(`${url} could not be loaded.`));
+    };
+    document.head.appendChild(script);
+  });
+  return plotly;
+}
+
+function themed(parentElement, data) {
+  const style = getComputedStyle(parentElement.host ?? parentElement);
+  const value = (name) => style.getPropertyValue(name).trim();
+  const colours = value("--st-chart-categorical-colors").split(",").map((colour) => colour.trim());
+  let text = data.figure;
+  data.palette.forEach((placeholder, index) => {
+    if (colours[index]) text = text.replaceAll(`"${placeholder}"`, JSON.stringify(colours[index]));
+  });
+  const figure = JSON.parse(text);
+  const layout = figure.layout;
+  const ink = value("--st-text-color");
+  const grid = value("--st-border-color-light") || value("--st-border-color");
+  const surface = value("--st-background-color");
+  layout.autosize = true;
+  layout.paper_bgcolor = layout.plot_bgcolor = "rgba(0,0,0,0)";
+  layout.font = { family: value("--st-font"), color: ink, size: 12, ...layout.font };
+  layout.hoverlabel = {
+    bgcolor: surface,
+    bordercolor: value("--st-border-color"),
+    font: { family: value("--st-font"), color: ink, size: 12 },
+    ...layout.hoverlabel,
+  };
+  layout.modebar = { bgcolor: "rgba(0,0,0,0)", color: value("--st-gray-text-color") || ink, activecolor: ink };
+  for (const name of Object.keys(layout)) {
+    if (/^[xy]axis\d*$/.test(name)) layout[name] = { gridcolor: grid, zerolinecolor: grid, ...layout[name] };
+  }
+  return figure;
+}
+
+function selected(event) {
+  return (event?.points ?? []).filter((point) => point.customdata !== undefined).map((point) => point.customdata);
+}
+
+function draw(chart, Plotly) {
+  if (chart.ended) return;
+  // A redraw in the middle of a drag would take the zoom box out of the person's hand.
+  if (chart.held) {
+    chart.waiting = true;
+    return;
+  }
+  chart.waiting = false;
+  const { element, data, parentElement } = chart;
+  const figure = themed(parentElement, data);
+  const drawn = JSON.stringify(figure);
+  if (drawn === chart.drawn) return;
+  chart.drawn = drawn;
+  Plotly.react(element, figure.data, figure.layout, {
+    displaylogo: false,
+    responsive: true,
+    displayModeBar: "hover",
+    modeBarButtonsToRemove: ["autoScale2d", ...(data.selectable ? [] : ["select2d", "lasso2d"])],
+    toImageButtonOptions: { format: "svg", filename: data.name },
+  });
+  if (chart.listening) return;
+  chart.listening = true;
+  const report = (event) => chart.setStateValue("selection", selected(event));
+  element.on("plotly_selected", report);
+  element.on("plotly_click", report);
+  element.on("plotly_deselect", () => report(null));
+}
+
+function create(parentElement) {
+  const element = parentElement.querySelector(".live-plotly");
+  const chart = { parentElement, element, held: false, waiting: false, listening: false, ended: false };
+  element.addEventListener("pointerdown", () => (chart.held = true), true);
+  chart.release = () => {
+    if (!chart.held) return;
+    chart.held = false;
+    // Plotly finishes its own handling of the release first.
+    if (chart.waiting) setTimeout(() => draw(chart, window.Plotly), 0);
+  };
+  window.addEventListener("pointerup", chart.release);
+  window.addEventListener("pointercancel", chart.release);
+  charts.set(parentElement, chart);
+  return chart;
+}
+
+export default function (component) {
+  const { data, parentElement, setStateValue } = component;
+  const chart = charts.get(parentElement) ?? create(parentElement);
+  Object.assign(chart, { data, setStateValue: data.selectable ? setStateValue : () => {} });
+  chart.element.style.height = `${data.height}px`;
+  chart.element.setAttribute("aria-label", data.label);
+  loadPlotly(data.url).then(
+    (Plotly) => draw(chart, Plotly),
+    (error) => (chart.element.textContent = `The chart can't be drawn: ${error.message} Reload the page.`),
+  );
+  return () => {
+    chart.ended = true;
+    window.removeEventListener("pointerup", chart.release);
+    window.removeEventListener("pointercancel", chart.release);
+    if (window.Plotly && chart.listening) window.Plotly.purge(chart.element);
+    charts.delete(parentElement);
+  };
+}

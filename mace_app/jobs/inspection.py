@@ -51,7 +51,7 @@ def inspect(dataset: DatasetFolder) -> int:
         return 1
     except MemoryError:
         dataset.write_inspection_error(
-            f"The file {dataset.info().path} needs more memory than this machine has free. Free some, or split the file."
+            f"The file {dataset.info().path} needs more memory than this machine has free. Free some or split it."
         )
         return 1
     dataset.write_inspection(inspection)

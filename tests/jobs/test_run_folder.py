@@ -12,6 +12,8 @@ import pytest
 
 from mace_app.jobs import ProgressWriter, RunFolder, RunFolderError
 
+ROOT = Path(__file__).resolve().parents[2]
+
 
 def test_a_new_run_is_queued_and_its_record_has_every_key_of_the_format(folder: RunFolder) -> None:
     record = json.loads(folder.run_file.read_text())
@@ -71,7 +73,7 @@ def test_updates_of_many_threads_and_processes_are_all_kept(folder: RunFolder) -
         "import sys; from mace_app.jobs import RunFolder; run = RunFolder(sys.argv[1])\n"
         "for i in range(25): run.update(lambda now: now.with_(parameters=(now.parameters or 0) + 1))"
     )
-    processes = [subprocess.Popen([sys.executable, "-c", code, str(folder.path)]) for _ in range(2)]
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(folder.path)], cwd=ROOT) for _ in range(2)]
 
     def count() -> None:
         for _ in range(25):
@@ -233,7 +235,8 @@ def test_only_listed_files_are_downloads_and_links_out_of_the_run_are_not(folder
     (folder.path / "secret.txt").write_text("no")
     (tmp_path / "outside").write_text("no")
     (folder.path / "report.json").symlink_to(tmp_path / "outside")
-    assert [(item.name, item.size) for item in folder.downloads()][0] == ("model.pt", 4)
+    first = folder.downloads()[0]
+    assert (first.name, first.size) == ("model.pt", 4)
     assert {item.name for item in folder.downloads()} == {"model.pt", "options.yaml", "run.json"}
     for name in ("secret.txt", "../outside", "report.json", "/etc/passwd", "checkpoints/../run.json"):
         with pytest.raises(RunFolderError, match="to download"):

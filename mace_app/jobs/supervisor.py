@@ -101,9 +101,12 @@ class Supervisor:
 
     def step(self) -> bool:
         """One round: see who ended, start who may start. True while there is any job."""
-        for job in self.workspace.queue.active():
-            if job.state == "running":
-                self._guarded(job, self._look_after)
+        running = [job for job in self.workspace.queue.active() if job.state == "running"]
+        for job in running:
+            self._guarded(job, self._look_after)
+        for job_id in self._children.keys() - {job.id for job in running}:
+            if self._children[job_id].poll() is not None:  # reaped, though its job is none of ours any more
+                del self._children[job_id]
         while (claimed := self.workspace.queue.claim(list(self.devices), LIGHT_JOBS_TOGETHER)) is not None:
             self._guarded(claimed, self._start)
         if time.monotonic() - self._last_scan >= ORPHAN_SCAN_SECONDS:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import processes_naming, wait_until
+from real_processes import processes_naming, wait_until
 
 from mace_app.jobs import RunFolder, Workspace
 from mace_app.jobs.processes import ProcessIdentity
@@ -33,11 +33,8 @@ sys.exit(supervisor.run())
 """
 
 
-def test_worker(job: Job, folder: Path) -> list[str]:
-    return [sys.executable, str(HERE / "worker.py"), str(folder)]
-
-
-test_worker.__test__ = False  # type: ignore[attr-defined]
+def small_worker(job: Job, folder: Path) -> list[str]:
+    return [sys.executable, str(HERE / "small_worker.py"), str(folder)]
 
 
 @pytest.fixture
@@ -51,7 +48,7 @@ def launch(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen[byte
     started: list[subprocess.Popen[bytes]] = []
 
     def start(idle_seconds: float = 600) -> subprocess.Popen[bytes]:
-        code = MAIN_WITH_TEST_WORKER.format(here=str(HERE), worker=str(HERE / "worker.py"))
+        code = MAIN_WITH_TEST_WORKER.format(here=str(HERE), worker=str(HERE / "small_worker.py"))
         with open(workspace.root / "supervisor.log", "ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-c", code, str(workspace.root), str(idle_seconds)],
@@ -73,7 +70,7 @@ def launch(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen[byte
 
 
 def supervisor_of(workspace: Workspace, **settings: float) -> Supervisor:
-    return Supervisor(workspace, command=test_worker, devices={"cpu": {}}, **settings)
+    return Supervisor(workspace, command=small_worker, devices={"cpu": {}}, **settings)
 
 
 def epochs(run: RunFolder) -> int:
@@ -266,7 +263,7 @@ def test_a_damaged_run_does_not_keep_the_next_from_its_turn(workspace: Workspace
 
 def test_a_run_of_the_command_line_that_was_killed_is_marked_too(workspace: Workspace) -> None:
     run = RunFolder.create(workspace.runs_path / "20250131-120000-by-hand", "seed: 1\n", "By hand")
-    worker = subprocess.Popen([sys.executable, str(HERE / "worker.py"), str(run.path)], env=with_root())
+    worker = subprocess.Popen([sys.executable, str(HERE / "small_worker.py"), str(run.path)], env=with_root())
     wait_until(lambda: epochs(run) > 0)
     supervisor_of(workspace).step()
     assert run.info().state == "running"

@@ -1,6 +1,6 @@
 """A small real worker for the supervisor's tests: it lives, reports and obeys as a training does, in a second.
 
-Usage: worker.py RUN_FOLDER. Its ``behave.txt`` says how: train (default), crash, silent, stubborn.
+Usage: small_worker.py RUN_FOLDER. Its ``behave.txt`` says how: train (default), crash, silent, stubborn.
 """
 
 import signal

@@ -154,12 +154,7 @@ class DatasetOptions(Options):
             name = current_name(str(written))
             if name in targets:
                 raise refuse(f"`{written}` is the old name of `{name}`, which is there too; remove one of them.")
-            target = TargetOptions.expand({} if entry is None else entry)
-            if isinstance(target, TargetOptions):
-                target = target if target.key is not None else target.model_copy(update={"key": name})
-            elif isinstance(target, Mapping) and target.get("key") is None:
-                target = {**target, "key": name}
-            targets[name] = target
+            targets[name] = _with_key(name, {} if entry is None else entry)
         return targets
 
     def problems(self) -> list[Problem]:
@@ -186,6 +181,17 @@ class DatasetOptions(Options):
                         )
                     )
         return found
+
+
+def _with_key(name: str, target: Any) -> Any:
+    """A target as written, with the key that stands in the file under its own name unless another is given."""
+    if isinstance(target, TargetOptions):
+        return target if target.key is not None else target.model_copy(update={"key": name})
+    if isinstance(target, str):
+        return {"read_from": target, "key": name}
+    if isinstance(target, Mapping) and target.get("key") is None:
+        return {**target, "key": name}
+    return target
 
 
 def merged_targets(datasets: Iterable[DatasetOptions]) -> dict[str, TargetInfo]:

@@ -8,7 +8,10 @@ from mace_app.options.base import Options, shown
 from mace_app.options.blocks import DENSITY_INTERACTIONS, FirstInteraction, Interaction
 from mace_app.options.errors import Problem, refuse
 from mace_app.options.fields import option
-from mace_app.options.irreps import Irrep, format_irreps, parse_irreps, reachable_kinds
+from mace_app.options.irreps import HIGHEST_L, Irrep, format_irreps, parse_irreps, reachable_kinds
+
+# mace-torch 0.3.16 needs over a minute to set up products of 9⁵ entries and two seconds for 9⁴.
+MOST_PRODUCTS = 20_000
 
 
 class ModelHypers(Options):
@@ -194,11 +197,12 @@ class ModelHypers(Options):
         section="Size and symmetry",
         ge=0,
         le=6,
+        not_built_values={0: "mace-torch can't build a model that sees no directions."},
         help="How finely the direction to a neighbour is resolved.",
         explanation=(
             "Directions are expanded in spherical harmonics up to this order. Three resolves common coordination "
-            "geometries; two is faster, and zero makes the model blind to angles within a layer. Together with the "
-            "correlation order it limits the angular momenta that features can have."
+            "geometries; two is faster. Together with the correlation order it limits the angular momenta that "
+            "features can have."
         ),
     )
     edge_irreps: str | None = option(
@@ -384,7 +388,9 @@ class ModelHypers(Options):
         return irreps if self.num_interactions > 1 else irreps[:1]
 
     def _symmetry_problems(self) -> list[Problem]:
-        found = []
+        found = self._size_problems()
+        if found:
+            return found
         hidden = parse_irreps(self.hidden_irreps)
         reached = reachable_kinds(self.max_ell, self.correlation)
         # Pseudo-scalars let later layers reach what the first can't.
@@ -411,6 +417,19 @@ class ModelHypers(Options):
                     )
                 )
         return found
+
+    def _size_problems(self) -> list[Problem]:
+        entries = (self.max_ell + 1) ** (2 * self.correlation)
+        if self.max_ell * self.correlation <= HIGHEST_L and entries <= MOST_PRODUCTS:
+            return []
+        return [
+            Problem(
+                ("correlation",),
+                f"`correlation: {self.correlation}` together with `max_ell: {self.max_ell}` needs larger tables of "
+                "coupling "
+                "coefficients than mace-torch has or can make in reasonable time; lower one of the two.",
+            )
+        ]
 
     def _single_layer_problems(self) -> list[Problem]:
         if self.num_interactions > 1:

@@ -34,7 +34,8 @@ validation_set: 0.1
 ```
 
 A file name alone stands for a whole data set with the target `energy`. An unknown option is an error, and so is one
-that would have no effect or is not built yet; writing a default down never is. The eight options that matter most are marked ★.
+that would have no effect or is not built yet; writing a default down never is. The eight options that matter most are
+marked ★.
 """
 
 _PARTS: tuple[tuple[str, str, type[BaseModel]], ...] = (
@@ -68,8 +69,7 @@ def options_reference() -> str:
 
 def _entry(field: OptionField) -> str:
     star = " ★" if field.importance == "simple" else ""
-    facts = [*_facts(field)]
-    lines = [f"**`{field.name}`**{star} · {field.title} · {', '.join(facts)}  ", field.help, ""]
+    lines = [f"**`{field.name}`**{star} · {field.title} · {', '.join(_facts(field))}  ", field.help, ""]
     lines += [field.explanation, ""]
     if field.not_built is not None:
         lines += [f"*Not built yet: {field.not_built}*", ""]

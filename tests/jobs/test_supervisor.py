@@ -258,7 +258,8 @@ def test_a_damaged_run_does_not_keep_the_next_from_its_turn(workspace: Workspace
     supervisor = supervisor_of(workspace)
     step_until(supervisor, lambda: epochs(other) > 0)
     (other.path / "finish").touch()
-    step_until(supervisor, lambda: other.info().state == "finished")
+    step_until(supervisor, lambda: not workspace.queue.active())
+    assert other.info().state == "finished"
 
 
 def test_a_run_of_the_command_line_that_was_killed_is_marked_too(workspace: Workspace) -> None:

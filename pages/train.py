@@ -48,5 +48,6 @@ with main:
     else:
         review_step(draft, space, options, problems)
     back_and_next(step)
+    form.mark_edited()
 with side:
     yaml_panel(draft)

@@ -4,6 +4,7 @@ A field's value lives in the draft, at its way through the options; the widget i
 or a preset is a change of the draft and ``forget_widgets``.
 """
 
+import re
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,17 @@ from mace_app.ui.draft import Draft, Loc
 from mace_app.ui.text import markdown, sentence_html, sentence_markdown
 
 PREFIX = "option-"
+
+
+_EDITED_MARK = (
+    'content: "edited"; margin-left: 0.5em; padding: 0 0.4em; border-radius: 0.3em; font-size: 0.85em; '
+    "color: light-dark(#2450b8, #9db9ff); background: light-dark(#e6edfb, #22304f);"
+)
+
+
+def _css_class(key: str) -> str:
+    """The class Streamlit gives an element with this key, without its prefix."""
+    return re.sub(r"[^a-zA-Z0-9_-]", "-", key.strip())
 
 
 def widget_key(loc: Loc, suffix: str = "") -> str:
@@ -56,6 +68,7 @@ class Form:
     advanced: bool = False
     editors: Mapping[str, "Editor"] = field(default_factory=dict)
     wide_editors: Mapping[str, "Editor"] = field(default_factory=dict)
+    _edited: list[Loc] = field(default_factory=list)
     _messages: dict[Loc, list[str]] = field(default_factory=lambda: defaultdict(list))
 
     def __post_init__(self) -> None:
@@ -130,8 +143,20 @@ class Form:
         self._errors(loc)
 
     def label(self, item: OptionField, loc: Loc) -> str:
-        unit = f" ({markdown(item.unit)})" if item.unit else ""
-        return markdown(item.title) + unit + (" :blue-badge[edited]" if self.draft.has(loc) else "")
+        """Title and unit. The mark of an edited field is a style rule: a badge in the label would be read out as code."""
+        if self.draft.has(loc):
+            self._edited.append(loc)
+        return item.title + (f" ({item.unit})" if item.unit else "")
+
+    def mark_edited(self) -> None:
+        """Draw the marks of the fields that were drawn; call once, at the end."""
+        selectors = ", ".join(
+            f'.st-key-{_css_class(widget_key(loc, suffix))} [data-testid="stWidgetLabel"]::after'
+            for loc in self._edited
+            for suffix in ("", "mode")
+        )
+        if selectors:
+            st.html(f"<style>{selectors} {{ {_EDITED_MARK} }}</style>")
 
     def help(self, item: OptionField) -> str:
         """The tooltip: one sentence, the explanation, and the name and limits as they stand in the YAML."""
@@ -216,7 +241,7 @@ class Form:
             if number_key not in st.session_state:
                 st.session_state[number_key] = "" if current == word else conversions.number_text(current)
             st.text_input(
-                f"Number for {markdown(item.title)}",
+                f"Number for {item.title}",
                 key=number_key,
                 label_visibility="collapsed",
                 validate=conversions.NUMBER_PATTERN,

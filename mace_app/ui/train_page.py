@@ -15,6 +15,7 @@ from mace_app.ui.wizard import STEPS, changed, load_text, step_of, yaml_name
 SIMPLE, ADVANCED = "Simple", "Advanced"
 LINES_SHOWN = 26
 _REFUSED = "train-yaml-problems"
+_ROUND = "train-yaml-round"
 _TEXT = "train-yaml-text"
 
 
@@ -97,7 +98,10 @@ def _clear(draft: Draft) -> None:
 
 
 def _load(draft: Draft) -> None:
-    upload = st.file_uploader("Options file", type=["yaml", "yml"], key="train-yaml-file")
+    # A new key empties the uploader after a file was taken.
+    upload = st.file_uploader(
+        "Options file", type=["yaml", "yml"], key=f"train-yaml-file-{st.session_state.get(_ROUND, 0)}"
+    )
     st.text_area("or its text", key=_TEXT, height=180, placeholder="architecture:\n  model:\n    r_max: 5.0")
 
     def load() -> None:
@@ -109,6 +113,7 @@ def _load(draft: Draft) -> None:
         refused = load_text(draft, text)
         st.session_state[_REFUSED] = refused
         if not refused:
+            st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
             st.toast("Options loaded", icon=":material/check:")
 
     st.button("Load", key="train-yaml-load", type="primary", on_click=load)

@@ -10,6 +10,10 @@ st.markdown(
     "You get a checked model that runs in ASE, LAMMPS and i-PI through metatomic. Nothing leaves this machine."
 )
 space = workspace()
-overview(space)
-sample_cards(space)
-recent_runs(space)
+if not space.datasets() and not space.runs():
+    sample_cards(space)
+    overview(space)
+else:
+    overview(space)
+    recent_runs(space)
+    sample_cards(space)

@@ -143,7 +143,7 @@ class Form:
         self._errors(loc)
 
     def label(self, item: OptionField, loc: Loc) -> str:
-        """Title and unit. The mark of an edited field is a style rule: a badge in the label would be read out as code."""
+        """Title and unit. An edited field is marked by a style rule: a badge in the label would be read out as code."""
         if self.draft.has(loc):
             self._edited.append(loc)
         return item.title + (f" ({item.unit})" if item.unit else "")

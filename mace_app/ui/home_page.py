@@ -46,13 +46,19 @@ def sample_cards(space: Workspace) -> None:
     if not present:
         return
     st.subheader("Try with the sample", anchor=False)
-    with st.grid(2, min_column_width=280, gap="small", key="home-samples") as grid:
-        for sample in present:
-            with grid.cell(), st.container(border=True, height="stretch", gap="small"):
+    first = not space.datasets()
+    with st.container(key="home-samples"):
+        for place, sample in zip(st.columns(len(present), gap="small"), present, strict=True):
+            with place, st.container(border=True, height="stretch", gap="small"):
                 st.markdown(f"{sample.icon} **{sample.title}**")
                 st.markdown(sample.summary)
                 st.space("stretch")
-                if st.button("Try with the sample", key=f"home-sample-{sample.path.stem}", help=f"Add {sample.title}"):
+                if st.button(
+                    "Try with the sample",
+                    key=f"home-sample-{sample.path.stem}",
+                    help=f"Add “{sample.title}” to the workspace and look at it",
+                    type="primary" if first else "secondary",
+                ):
                     try:
                         folder = samples.add(space, sample)
                     except (JobsError, OSError) as error:

@@ -159,9 +159,9 @@ def yaml_panel(draft: Draft) -> None:
 
 def preset_cards(draft: Draft) -> None:
     now = presets.current(draft)
-    with st.grid(3, min_column_width=170, gap="small", key="train-presets") as grid:
-        for preset in presets.PRESETS:
-            with grid.cell(), st.container(border=True, height="stretch", gap="small"):
+    with st.container(key="train-presets"):
+        for place, preset in zip(st.columns(len(presets.PRESETS), gap="small"), presets.PRESETS, strict=True):
+            with place, st.container(border=True, height="stretch", gap="small"):
                 st.markdown(f"**{preset.name}**" + (" :blue-badge[in use]" if preset is now else ""))
                 st.caption(preset.summary)
                 st.space("stretch")

@@ -268,11 +268,15 @@ class RunFolder:
             self._worker_lock = None
 
     def last_epoch(self) -> int | None:
-        """The epoch the run would go on from: the metrics' last, if there is a checkpoint; None without one."""
-        if not (self.path / "checkpoints" / "last.safetensors").exists():
+        """The epoch of the last checkpoint, from which the run would go on; None without a readable one."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path / "checkpoints" / "last.safetensors"
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                return int(json.loads((file.metadata() or {})["mace_studio"])["epoch"])
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             return None
-        epochs = self.metrics().epochs
-        return epochs[-1]["epoch"] if epochs else None
 
     # Stop
 

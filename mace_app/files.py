@@ -7,6 +7,7 @@ written under a temporary name beside its destination, flushed to disk, and rena
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import IO, Any
 def atomic_open(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open ``path`` for writing; it appears, whole, when the block ends, and not at all when the block raises."""
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     encoding = None if "b" in mode else "utf-8"
     try:
         with open(temporary, mode, encoding=encoding) as stream:

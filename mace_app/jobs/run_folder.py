@@ -208,16 +208,21 @@ class RunFolder:
         identity = ProcessIdentity.of(os.getpid() if pid is None else pid)
         if identity is None:
             raise RunFolderError(f"There is no process {pid} to work on the run {self.id}.")
-        state: State = "running" if self.stop_requested() is None else "stopping"
-        return self.update(
-            state=state,
-            reason=None,
-            started=utc_now(),
-            ended=None,
-            pid=identity.pid,
-            pid_started=identity.started,
-            **values,
-        )
+
+        def begin(now: RunInfo) -> RunInfo:
+            # Looked up under the lock: a stop asked at this very moment is seen here or marks the state after us.
+            state: State = "running" if self.stop_requested() is None else "stopping"
+            return replace(
+                now,
+                state=state,
+                reason=None,
+                started=utc_now(),
+                ended=None,
+                pid=identity.pid,
+                pid_started=identity.started,
+            )
+
+        return self.update(begin, **values)
 
     def set_state(self, state: State, reason: str | None = None) -> RunInfo:
         """Enter a state; a final one records the time, forgets a stop request and lets other workers in."""

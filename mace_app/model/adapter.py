@@ -1,0 +1,124 @@
+"""The only module that imports mace-torch and e3nn.
+
+mace-torch must be imported before e3nn: e3nn 0.4.4 unpickles a file at import, which torch ≥ 2.6 refuses unless
+``TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD`` is set, and mace sets it. It would make every later ``torch.load`` of this process
+unsafe, so the variable is put back at the end of the import.
+"""
+
+import contextlib
+import inspect
+import io
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from mace_app.options.irreps import Irrep, format_irreps
+
+if TYPE_CHECKING:
+    from mace_app.options.model import ModelHypers
+
+_UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
+
+
+@contextlib.contextmanager
+def _quiet_and_safe_again() -> Iterator[None]:
+    """Import chatter and deprecations are dropped; the environment is afterwards as it was before."""
+    before = os.environ.get(_UNSAFE)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        if before is None:
+            os.environ.pop(_UNSAFE, None)
+        else:
+            os.environ[_UNSAFE] = before
+
+
+with _quiet_and_safe_again():
+    import mace  # noqa: F401 — must come first, see above
+    from e3nn import nn as e3nn_nn
+    from e3nn import o3
+    from e3nn.util import jit as e3nn_jit
+    from mace import modules as mace_modules
+    from mace.modules.wrapper_ops import Linear as _MaceLinear
+
+
+@contextlib.contextmanager
+def building(dtype: torch.dtype) -> Iterator[None]:
+    """mace-torch and e3nn build their tensors in torch's default dtype, and e3nn scripts code with deprecated calls."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neighbors: float, dtype: torch.dtype) -> Any:
+    """A plain mace-torch ``MACE`` (no scale, no shift, zero atomic energies) with random weights.
+
+    Only arguments that this release of mace-torch knows are passed. ``use_reduced_cg`` is fixed: mace-torch's default
+    would choose another basis of products, with weights of another meaning, on machines that have cuEquivariance.
+    """
+    known = set(inspect.signature(mace_modules.MACE.__init__).parameters)
+    interaction = mace_modules.interaction_classes
+    wanted = {
+        "r_max": hypers.r_max,
+        "num_bessel": hypers.num_radial_basis,
+        "num_polynomial_cutoff": hypers.num_cutoff_basis,
+        "max_ell": hypers.max_ell,
+        "interaction_cls": interaction[hypers.interaction],
+        "interaction_cls_first": interaction[hypers.interaction_first],
+        "num_interactions": hypers.num_interactions,
+        "num_elements": len(atomic_types),
+        "hidden_irreps": o3.Irreps(hypers.hidden_irreps),
+        "MLP_irreps": o3.Irreps(hypers.MLP_irreps),
+        "atomic_energies": torch.zeros(len(atomic_types)).numpy(),
+        "avg_num_neighbors": float(avg_num_neighbors),
+        "atomic_numbers": list(atomic_types),
+        "correlation": hypers.correlation,
+        "gate": _gate(hypers.gate),
+        "pair_repulsion": hypers.pair_repulsion,
+        "apply_cutoff": hypers.apply_cutoff,
+        "use_reduced_cg": False,
+        "use_agnostic_product": hypers.use_agnostic_product,
+        "use_last_readout_only": hypers.use_last_readout_only,
+        "distance_transform": hypers.distance_transform or "None",
+        # Empty irreps would switch all messages off; only None means "those of the atoms".
+        "edge_irreps": None if hypers.edge_irreps is None else o3.Irreps(hypers.edge_irreps),
+        "radial_MLP": list(hypers.radial_MLP),
+        "radial_type": hypers.radial_type,
+    }
+    with building(dtype):
+        return mace_modules.MACE(**{name: value for name, value in wanted.items() if name in known})
+
+
+def linear(inputs: list[Irrep], outputs: list[Irrep], dtype: torch.dtype) -> torch.nn.Module:
+    """mace-torch's own equivariant linear layer, [*, dim(inputs)] → [*, dim(outputs)]."""
+    with building(dtype):
+        return _MaceLinear(o3.Irreps(format_irreps(inputs)), o3.Irreps(format_irreps(outputs)))
+
+
+def activation(irreps: list[Irrep], gate: str | None, dtype: torch.dtype) -> torch.nn.Module:
+    """``gate`` on every even scalar entry, normalised to second moment 1 as in MACE's readouts; the rest unchanged."""
+    function = _gate(gate)
+    acts = [function if irrep.kind == "0e" else None for irrep in irreps]
+    with building(dtype):
+        return e3nn_nn.Activation(o3.Irreps(format_irreps(irreps)), acts)
+
+
+def compile_for_export(module: torch.nn.Module) -> torch.nn.Module:
+    """TorchScript of ``module`` by e3nn's rules; submodules are replaced in place. Leaves the random state alone."""
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return e3nn_jit.compile(module)
+
+
+def _gate(name: str | None) -> object:
+    return mace_modules.gate_dict["None" if name is None else name]

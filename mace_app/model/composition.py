@@ -1,0 +1,192 @@
+"""The atomic baseline: what each element contributes before the network adds its part.
+
+Scalars per structure: the matrix X holds element counts [structures, elements], Y the values. W is the minimum-norm
+least-squares solution of X W = Y. Columns that are known (given by the user, or isolated atoms) are moved to the right
+side first: X_rest W_rest = Y − X_known W_known. Scalars per atom: the mean over the atoms of an element. Cartesian
+vectors have none. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
+
+X and Y are reduced chunk by chunk to the R factor of a QR decomposition, which keeps all that least squares need in
+[elements + properties] rows, without squaring the condition number as normal equations would.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from mace_app.model.batch import element_indices
+from mace_app.model.buffers import Float64Buffers, module_names
+from mace_app.model.config import ModelConfig
+from mace_app.model.errors import ModelError
+from mace_app.model.graph_source import GraphSource, chunks, element_counts
+from mace_app.options.target_info import TargetInfo
+
+Given = Mapping[str, float | Mapping[int, float]]
+
+
+class Baseline(Float64Buffers):
+    """One buffer [elements, properties] for each scalar target, in the target's unit; zero until fitted."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self._names = {
+            target: name
+            for target, name in module_names(config.targets).items()
+            if has_baseline(config.targets[target])
+        }
+        for target, name in self._names.items():
+            shape = (len(config.atomic_types), config.targets[target].num_subtargets)
+            self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
+
+    def __contains__(self, target: str) -> bool:
+        return target in self._names
+
+    def values(self, target: str) -> torch.Tensor:
+        return self.get_buffer(self._names[target])
+
+    def set(self, target: str, values: np.ndarray) -> None:
+        self.values(target).copy_(torch.from_numpy(values))
+
+
+@dataclass
+class BaselineReport:
+    """How the baseline of one target came about. ``sources`` says for each element ``given``, ``isolated atom``,
+    ``fitted``, ``mean`` or ``absent``. ``rank`` of ``unknowns`` is that of the fitted part."""
+
+    target: str
+    values: dict[int, list[float]]
+    sources: dict[int, str]
+    rank: int = 0
+    unknowns: int = 0
+    warnings: list[str] = field(default_factory=list)
+
+
+def has_baseline(target: TargetInfo) -> bool:
+    return target.kind == "scalar"
+
+
+def fit_baseline(
+    config: ModelConfig,
+    baseline: Baseline,
+    training: GraphSource,
+    isolated_atoms: Mapping[str, Mapping[int, float]] | None = None,
+    given: Given | None = None,
+) -> list[BaselineReport]:
+    """Fill ``baseline`` from the training set and say how.
+
+    ``given`` is ``atomic_baseline`` of the options, ``{target: number}`` or ``{target: {Z: number}}``, and comes before
+    ``isolated_atoms`` (label → Z → energy), which come before the fit. Raises ModelError for a given target that can't
+    have a baseline.
+    """
+    for target in given or {}:
+        if target not in baseline:
+            raise ModelError(
+                f"`atomic_baseline` names `{target}`, which has no baseline; those with one are "
+                f"{', '.join(f'`{name}`' for name in config.targets if name in baseline) or 'none'}. Remove the entry."
+            )
+    system = [name for name in config.targets if name in baseline and config.targets[name].sample_kind == "system"]
+    atom = [name for name in config.targets if name in baseline and config.targets[name].sample_kind == "atom"]
+    reduced, sums, counts = _accumulate(config, training, system, atom)
+    reports = []
+    for name in config.targets:
+        known, sources = _known(config, name, (given or {}).get(name), (isolated_atoms or {}).get(name, {}))
+        if name in reduced:
+            values, report = _solve(config, name, reduced[name], known, sources)
+        elif name in sums:
+            values, report = _means(config, name, sums[name], counts[name], known, sources)
+        else:
+            continue
+        baseline.set(name, values)
+        reports.append(report)
+    return reports
+
+
+def _accumulate(
+    config: ModelConfig, training: GraphSource, system: list[str], atom: list[str]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
+    n = len(config.atomic_types)
+    reduced = {name: np.zeros((0, n + config.targets[name].num_subtargets)) for name in system}
+    sums = {name: np.zeros((n, config.targets[name].num_subtargets)) for name in atom}
+    counts = {name: np.zeros_like(sums[name]) for name in atom}
+    for arrays in chunks(training):
+        elements = element_indices(np.asarray(arrays["numbers"]), config.atomic_types)
+        composition = element_counts(arrays, elements, n)
+        for name in system:
+            labels = arrays.get(f"label:{name}")
+            if labels is not None:
+                whole = np.isfinite(labels).all(axis=1)
+                rows = np.hstack([composition[whole], labels[whole]])
+                reduced[name] = np.asarray(np.linalg.qr(np.vstack([reduced[name], rows]), mode="r"))
+        for name in atom:
+            labels = arrays.get(f"label:{name}")
+            if labels is not None:
+                present = np.isfinite(labels)
+                np.add.at(sums[name], elements, np.where(present, labels, 0.0))
+                np.add.at(counts[name], elements, present.astype(float))
+    return reduced, sums, counts
+
+
+def _known(
+    config: ModelConfig, name: str, given: float | Mapping[int, float] | None, isolated: Mapping[int, float]
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Values [elements, properties] with NaN where they have to be fitted, and where the others come from."""
+    known = np.full((len(config.atomic_types), config.targets[name].num_subtargets), np.nan)
+    sources: dict[int, str] = {}
+    for row, z in enumerate(config.atomic_types):
+        if isinstance(given, Mapping) and z in given:
+            known[row], sources[z] = float(given[z]), "given"
+        elif given is not None and not isinstance(given, Mapping):
+            known[row], sources[z] = float(given), "given"
+        elif z in isolated:
+            known[row], sources[z] = float(isolated[z]), "isolated atom"
+    return known, sources
+
+
+def _solve(
+    config: ModelConfig, name: str, reduced: np.ndarray, known: np.ndarray, sources: dict[int, str]
+) -> tuple[np.ndarray, BaselineReport]:
+    n = len(config.atomic_types)
+    x, y = reduced[:, :n], reduced[:, n:]
+    open_ = np.isnan(known[:, 0])
+    values = np.where(np.isnan(known), 0.0, known)
+    occurs = (np.abs(x) > 0).any(axis=0) if len(x) else np.zeros(n, dtype=bool)
+    fitted = open_ & occurs
+    warnings: list[str] = []
+    rank = 0
+    if fitted.any():
+        solution, _, rank, _ = np.linalg.lstsq(x[:, fitted], y - x[:, ~fitted] @ values[~fitted], rcond=None)
+        values[fitted] = solution
+    for row, z in enumerate(config.atomic_types):
+        if open_[row]:
+            sources[z] = "fitted" if fitted[row] else "absent"
+    unknowns = int(fitted.sum())
+    if rank < unknowns:
+        warnings.append(
+            f"`{name}`: the compositions of the training set determine only {rank} of {unknowns} atomic values, so "
+            "their split among the elements is arbitrary (the smallest numbers that fit were taken). Predictions for "
+            "other compositions will be off; add isolated atoms or give `atomic_baseline`."
+        )
+    absent = [z for row, z in enumerate(config.atomic_types) if open_[row] and not fitted[row]]
+    if absent:
+        warnings.append(
+            f"`{name}`: no training structure with this label holds the element"
+            f"{'s' if len(absent) > 1 else ''} {', '.join(map(str, absent))}; the baseline there is 0."
+        )
+    return values, BaselineReport(name, _table(config, values), sources, int(rank), unknowns, warnings)
+
+
+def _means(
+    config: ModelConfig, name: str, sums: np.ndarray, counts: np.ndarray, known: np.ndarray, sources: dict[int, str]
+) -> tuple[np.ndarray, BaselineReport]:
+    means = np.divide(sums, counts, out=np.zeros_like(sums), where=counts > 0)
+    values = np.where(np.isnan(known), means, known)
+    for row, z in enumerate(config.atomic_types):
+        sources.setdefault(z, "mean" if counts[row].any() else "absent")
+    unseen = [z for z in config.atomic_types if sources[z] == "absent"]
+    warnings = [f"`{name}`: no training atom of element {z} has this label; the baseline there is 0." for z in unseen]
+    return values, BaselineReport(name, _table(config, values), sources, warnings=warnings)
+
+
+def _table(config: ModelConfig, values: np.ndarray) -> dict[int, list[float]]:
+    return {z: values[row].tolist() for row, z in enumerate(config.atomic_types)}

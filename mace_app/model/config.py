@@ -1,0 +1,98 @@
+"""What has to be known to build a model again: hyperparameters, elements, targets."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mace_app.model.errors import ModelError
+from mace_app.options.irreps import Irrep, format_irreps, parse_irreps
+from mace_app.options.model import ModelHypers
+from mace_app.options.target_info import TargetInfo
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The architecture without its weights.
+
+    ``atomic_types`` are atomic numbers, kept in ascending order. ``per_structure_targets`` are those whose normalised
+    values are not divided by the number of atoms.
+    """
+
+    hypers: ModelHypers
+    atomic_types: list[int]
+    targets: dict[str, TargetInfo]
+    avg_num_neighbors: float
+    per_structure_targets: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.atomic_types:
+            raise ModelError("The model has no elements: `atomic_types` is empty; name at least one atomic number.")
+        if not self.avg_num_neighbors > 0:
+            raise ModelError(
+                f"The average number of neighbours is {self.avg_num_neighbors:g}, but messages are divided by it: no "
+                f"atom has a neighbour within `r_max: {self.hypers.r_max:g}`. Increase `r_max` or give "
+                "`avg_num_neighbors` a number."
+            )
+        object.__setattr__(self, "atomic_types", sorted(set(self.atomic_types)))
+        object.__setattr__(self, "per_structure_targets", tuple(self.per_structure_targets))
+
+    @property
+    def internal_target(self) -> str | None:
+        """The energy served by MACE's own readouts, if there is one."""
+        target = self.targets.get(self.hypers.mace_head_target)
+        if target is None or not target.is_energy or target.kind != "scalar" or target.num_subtargets != 1:
+            return None
+        return target.name
+
+    @property
+    def feature_irreps(self) -> list[Irrep]:
+        """Irreps of the node features: those of every layer one after the other; the last layer keeps the first."""
+        hidden = parse_irreps(self.hypers.hidden_irreps)
+        return hidden * (self.hypers.num_interactions - 1) + hidden[:1]
+
+    @property
+    def interaction_range(self) -> float:
+        """How far an atom's prediction can depend on another, in the length unit of the data."""
+        return self.hypers.num_interactions * self.hypers.r_max
+
+    def divides_by_atoms(self, target: str) -> bool:
+        """Whether normalised values of ``target`` are per atom."""
+        return self.targets[target].sample_kind == "system" and target not in self.per_structure_targets
+
+    def check_irreps(self, target: TargetInfo) -> None:
+        """Raise ModelError if the features hold nothing that an irrep of ``target`` could be made of."""
+        available = {irrep.kind for irrep in self.feature_irreps}
+        missing = list(dict.fromkeys(irrep for irrep in target.irreps if irrep.kind not in available))
+        if not missing:
+            return
+        hidden = parse_irreps(self.hypers.hidden_irreps)
+        kinds = [irrep.kind for irrep in hidden]
+        needed = hidden + [Irrep(hidden[0].mul, i.l, i.p) for i in missing if i.kind not in kinds]
+        layers = " and `num_interactions: 2`" if self.hypers.num_interactions == 1 else ""
+        raise ModelError(
+            f"The target `{target.name}` needs features of kind {_listed(i.kind for i in missing)}, but the model only "
+            f"has {_listed(sorted(available))}; set `hidden_irreps: {format_irreps(needed)}`{layers}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "hypers": self.hypers.model_dump(mode="json"),
+            "atomic_types": self.atomic_types,
+            "targets": {name: target.to_json() for name, target in self.targets.items()},
+            "avg_num_neighbors": self.avg_num_neighbors,
+            "per_structure_targets": list(self.per_structure_targets),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "ModelConfig":
+        return cls(
+            hypers=ModelHypers.model_validate(value["hypers"]),
+            atomic_types=list(value["atomic_types"]),
+            targets={name: TargetInfo.from_json(target) for name, target in value["targets"].items()},
+            avg_num_neighbors=float(value["avg_num_neighbors"]),
+            per_structure_targets=tuple(value.get("per_structure_targets", ())),
+        )
+
+
+def _listed(kinds: Any) -> str:
+    return ", ".join(f"`{kind}`" for kind in kinds)

@@ -14,7 +14,12 @@ ARCHITECTURES = {
     "one layer": {"num_interactions": 1},
     "three layers, Agnesi": {"num_interactions": 3, "distance_transform": "Agnesi", "correlation": 1},
     "gaussian, Soft, ZBL": {"radial_type": "gaussian", "distance_transform": "Soft", "pair_repulsion": True},
-    "chebyshev, correlation 3": {"radial_type": "chebyshev", "correlation": 3, "hidden_irreps": "4x0e + 4x1o + 4x2e"},
+    "chebyshev, correlation 3": {
+        "radial_type": "chebyshev",
+        "distance_transform": "Agnesi",
+        "correlation": 3,
+        "hidden_irreps": "4x0e + 4x1o + 4x2e",
+    },
     "envelope after, ZBL": {"apply_cutoff": False, "pair_repulsion": True, "gate": "tanh"},
     "density": {
         "interaction_first": "RealAgnosticDensity",
@@ -30,7 +35,7 @@ ARCHITECTURES = {
     },
     "attention, last readout": {"interaction": "RealAgnosticAttResidual", "use_last_readout_only": True},
     "agnostic product, abs": {"use_agnostic_product": True, "gate": "abs", "max_ell": 1},
-    "pseudo-scalars": {"hidden_irreps": "4x0e + 4x0o + 4x1o + 4x1e"},
+    "pseudo-vectors": {"hidden_irreps": "4x0e + 4x1o + 4x1e", "correlation": 3},
 }
 
 

@@ -1,3 +1,4 @@
-import streamlit as st
+from mace_app.ui.run_page import runs_page
+from mace_app.ui.state import workspace
 
-st.title("Runs")
+runs_page(workspace())

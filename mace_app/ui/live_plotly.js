@@ -49,7 +49,8 @@ function themed(parentElement, data) {
 }
 
 function selected(event) {
-  return (event?.points ?? []).filter((point) => point.customdata !== undefined).map((point) => point.customdata);
+  const points = (event?.points ?? []).filter((point) => point.customdata !== undefined);
+  return points.map(({ customdata }) => (ArrayBuffer.isView(customdata) ? Array.from(customdata) : customdata));
 }
 
 function draw(chart, Plotly) {

@@ -7,15 +7,11 @@ to ``Plotly.react`` instead. plotly.js comes from the installed plotly package t
 from pathlib import Path
 from typing import Any
 
-import plotly
 import plotly.graph_objects as go
 import streamlit as st
 
 from mace_app.ui.charts.style import PALETTE
-
-PLOTLY_FOLDER = Path(plotly.__file__).parent / "package_data"
-# The version in the address lets a browser keep the file for good.
-PLOTLY_MOUNT = f"/vendor/plotly-{plotly.__version__}"
+from mace_app.ui.routes import PLOTLY_MOUNT
 
 _component = st.components.v2.component(
     "mace_live_plotly",

@@ -6,6 +6,7 @@ A page's own download button would hold the whole file in the server's memory; t
 from pathlib import Path
 from urllib.parse import quote
 
+import plotly
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
@@ -15,11 +16,13 @@ from starlette.types import Scope
 
 from mace_app.jobs import JobsError, RunFolder, Workspace
 from mace_app.jobs.names import slug
-from mace_app.ui.live_plotly import PLOTLY_FOLDER, PLOTLY_MOUNT
 
+# The version in the address lets a browser keep the file for good.
+PLOTLY_MOUNT = f"/vendor/plotly-{plotly.__version__}"
+PLOTLY_FOLDER = Path(plotly.__file__).parent / "package_data"
 DOWNLOAD_ROUTE = "/downloads/runs"
 _HEADERS = {
-    # Without this, Streamlit compresses what it streams: seconds per hundred megabytes, and no length for a progress bar.
+    # Without this, Streamlit compresses the stream: slow for large files, and without a length.
     "Content-Encoding": "identity",
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",

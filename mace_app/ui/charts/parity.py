@@ -54,12 +54,13 @@ def parity_errors(label: ParityLabel) -> ParityErrors | None:
 
 
 def parity_figure(
-    label: str, data: ParityLabel, unit: str, structure_names: Sequence[str] = (), height: int = 380
+    label: str, data: ParityLabel, unit: str, numbers: Sequence[int] = (), height: int = 380
 ) -> go.Figure:
     """Prediction against reference of one label with diagonal and errors; many points are coloured by density.
 
     Of more than ``MOST_POINTS`` points the crowded places are thinned, never the sparse ones, so every outlier is
-    drawn. ``customdata`` of a point is [structure, atom or -1, row]; ``structure_names[structure]`` is shown on hover.
+    drawn. ``numbers`` gives the structures' numbers in their data set, in the order of the validation set. A point's
+    ``customdata`` is [number, place in the validation set], of an atom [number, place, atom].
     """
     errors = parity_errors(data)
     if errors is None:
@@ -80,6 +81,7 @@ def parity_figure(
         line={"width": 1, "dash": "dash", "color": NEUTRAL},
         hoverinfo="skip",
     )
+    per_atom = data.atom is not None
     crowded = len(reference) >= DENSITY_FROM
     order = shown[np.argsort(density[shown], kind="stable")]
     figure.add_scatter(
@@ -92,11 +94,8 @@ def parity_figure(
             "color": np.log10(density[order]) if crowded else VALIDATION,
             "colorscale": DENSITY_SCALE if crowded else None,
         },
-        customdata=np.stack([structure[order], atom[order], order], axis=1),
-        text=[_name(structure[row], atom[row], structure_names) for row in order],
-        hovertemplate="%{text}<br>reference %{x:.6~g}<br>predicted %{y:.6~g}"
-        + (f" {plain_text(unit)}" if unit else "")
-        + "<extra></extra>",
+        customdata=np.stack([_numbered(structure, numbers), structure, *([atom] if per_atom else [])], axis=1)[order],
+        hovertemplate=_hover(per_atom, unit),
     )
     suffix = f" {plain_text(error_unit.text)}" if error_unit.text else ""
     lines = [
@@ -165,6 +164,13 @@ def _thinned(reference: "NDArray", prediction: "NDArray", density: "NDArray") ->
     return np.sort(order[rank < allowed])
 
 
-def _name(structure: int, atom: int, names: Sequence[str]) -> str:
-    name = names[structure] if 0 <= structure < len(names) else f"validation structure {structure}"
-    return plain_text(name) + (f", atom {atom}" if atom >= 0 else "")
+def _numbered(structure: "NDArray", numbers: Sequence[int]) -> "NDArray":
+    """The structures' numbers in their data set, or their places in the validation set where those are not known."""
+    known = np.asarray(numbers, dtype=int)
+    return known[structure] if len(known) > structure.max() else structure
+
+
+def _hover(per_atom: bool, unit: str) -> str:
+    who = "structure %{customdata[0]}" + (", atom %{customdata[2]}" if per_atom else "")
+    what = "<br>reference %{x:.6~g}<br>predicted %{y:.6~g}"
+    return who + what + (f" {plain_text(unit)}" if unit else "") + "<extra></extra>"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 Number = float | None
 
 
-def thin(x: Sequence[float], y: Sequence[Number], limit: int = 1500) -> tuple[list[float], list[Number]]:
+def thin(x: Sequence[float], y: Sequence[Number], limit: int = 800) -> tuple[list[float], list[Number]]:
     """At most about ``limit`` points; the first, the last, and of every stretch its lowest and highest are kept.
 
     A point without a value is kept where its stretch has none at all, so that gaps stay gaps.

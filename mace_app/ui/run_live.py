@@ -1,0 +1,194 @@
+"""The moving part of a run's page: progress, figures, charts. Timers run only while the run is under way."""
+
+from functools import partial
+
+import streamlit as st
+
+from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, Progress, RunFolder, RunInfo
+from mace_app.ui import charts
+from mace_app.ui.live_plotly import live_plotly
+from mace_app.ui.run_reader import (
+    PHASES,
+    RunReader,
+    elapsed,
+    epochs_text,
+    left,
+    progress_of,
+    reader_of,
+    signature,
+    value_at,
+)
+from mace_app.ui.state import failure
+from mace_app.ui.text import markdown
+
+STATUS_SECONDS = 1.0
+CHART_SECONDS = 2.0
+SPARKLINE_POINTS = 60
+
+
+def live_status(run: RunFolder, info: RunInfo) -> None:
+    """Progress and cards; when the run changes its state, the whole page is drawn anew."""
+    every = STATUS_SECONDS if info.state in ACTIVE_STATES else None
+    st.fragment(_status, run_every=every)(run, info.state)
+
+
+def live_charts(run: RunFolder, info: RunInfo) -> None:
+    """Losses, errors, parity, speed."""
+    every = CHART_SECONDS if info.state in ACTIVE_STATES else None
+    st.fragment(_charts, run_every=every)(run)
+
+
+def _status(run: RunFolder, drawn_state: str) -> None:
+    try:
+        info = run.info()
+    except JobsError as error:
+        failure("The run's record can't be read", error)
+        return
+    if info.state != drawn_state:
+        st.rerun(scope="app")
+    progress = progress_of(run)
+    history = reader_of(run).refresh()
+    if info.state in ("running", "stopping"):
+        _progress_bar(info, progress)
+    _cards(info, progress, history)
+
+
+def _progress_bar(info: RunInfo, progress: Progress | None) -> None:
+    if progress is None:
+        st.progress(0.0, text="Starting the training process …")
+        return
+    words = ["Stopping" if info.state == "stopping" else PHASES[progress.phase]]
+    if progress.message:
+        words.append(markdown(progress.message))
+    if progress.phase == "training" and progress.step is not None and progress.steps:
+        words.append(f"step {progress.step} of {progress.steps}")
+    if rest := left(info, progress):
+        words.append(f"about {rest} left")
+    st.progress(progress.fraction or 0.0, text=" · ".join(words))
+
+
+def _cards(info: RunInfo, progress: Progress | None, history: MetricsHistory) -> None:
+    best = charts.best_epoch(history)
+    with st.grid("auto", min_column_width=170, gap="small", key="run-cards") as grid:
+        for label in history.labels:
+            key = f"validation/{label}/mae"
+            _, values = history.column(key)
+            unit = charts.error_unit(history, label)
+            value = value_at(history, key, best)
+            known = [unit.factor * number for number in values if number is not None]
+            if not known:
+                continue
+            with grid.cell():
+                st.metric(
+                    f"{markdown(charts.title_of(label))} MAE{markdown(unit.in_brackets())}",
+                    charts.three_digits(None if value is None else value * unit.factor),
+                    help=f"Validation, best epoch ({best}). The line shows how it fell.",
+                    chart_data=known[:: max(1, len(known) // SPARKLINE_POINTS)] if len(known) > 1 else None,
+                    border=True,
+                    height="stretch",
+                )
+        for title, value_text, words in _facts(info, progress, history, best):
+            with grid.cell():
+                st.metric(title, value_text, help=words, border=True, height="stretch")
+
+
+def _facts(
+    info: RunInfo, progress: Progress | None, history: MetricsHistory, best: int | None
+) -> list[tuple[str, str, str | None]]:
+    facts: list[tuple[str, str, str | None]] = []
+    if text := epochs_text(progress, history):
+        facts.append(("Epoch", text, None))
+    if best is not None:
+        facts.append(("Best epoch", str(best), "The epoch whose weights are kept and exported."))
+    speed = progress.structures_per_second if progress is not None else None
+    if speed is None and history.epochs:
+        speed = history.epochs[-1].get("structures_per_second")
+    if speed is not None:
+        facts.append(("Structures per second", charts.three_digits(speed), None))
+    if progress is not None and progress.memory_mb is not None:
+        facts.append(("Memory (MB)", f"{progress.memory_mb:,.0f}".replace(",", "\u202f"), None))
+    if text := elapsed(info):
+        facts.append(("Time", text, "Since the start of the training process."))
+    return facts
+
+
+def _charts(run: RunFolder) -> None:
+    reader = reader_of(run)
+    history = reader.refresh()
+    if not history.epochs:
+        st.info("Losses, errors and parity appear here with the first epoch.", icon=":material/show_chart:")
+        return
+    view = _view()
+    labels = [label for label in history.labels if history.column(f"validation/{label}/{view.measure}")[0]]
+    state = (history.offset, view)
+    st.subheader("Learning", anchor=False)
+    with st.grid(2, min_column_width=340, gap="medium", key="run-learning") as grid:
+        with grid.cell():
+            figure = reader.kept("loss", state, partial(charts.loss_figure, history, view))
+            live_plotly(figure, "chart-loss", "Training and validation loss")
+        for label in labels or history.labels:
+            with grid.cell():
+                figure = reader.kept(f"error {label}", state, partial(charts.error_figure, history, label, view))
+                live_plotly(figure, f"chart-error-{_key(label)}", f"{charts.title_of(label)}: error against epoch")
+    _parity(reader)
+    st.subheader("Speed and schedule", anchor=False)
+    small = (
+        ("chart-rate", "Learning rate", charts.learning_rate_figure),
+        ("chart-shares", "Shares of the loss", charts.loss_share_figure),
+        ("chart-speed", "Structures per second", charts.throughput_figure),
+        ("chart-seconds", "Seconds per epoch", charts.seconds_figure),
+    )
+    with st.grid(2, min_column_width=340, gap="medium", key="run-speed") as grid:
+        for key, label, make in small:
+            with grid.cell():
+                figure = reader.kept(key, history.offset, partial(make, history))
+                live_plotly(figure, key, label)
+
+
+def _view() -> charts.HistoryView:
+    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="chart-view"):
+        axis = st.segmented_control("Axis", ["Logarithmic", "Linear"], default="Logarithmic", required=True)
+        measure = st.segmented_control(
+            "Error", ["MAE", "RMSE"], default="MAE", required=True, help="Mean absolute, or root of the mean square."
+        )
+        smoothing = st.slider(
+            "Smoothing", 0.0, 0.95, 0.0, 0.05, width=220, help="Moving average; the pale line is what was measured."
+        )
+    return charts.HistoryView(axis != "Linear", smoothing, "rmse" if measure == "RMSE" else "mae")
+
+
+def _parity(reader: RunReader) -> None:
+    try:
+        parity = reader.parity()
+    except JobsError as error:
+        failure("The newest predictions can't be read", error)
+        return
+    if parity is None or not parity.labels:
+        return
+    st.subheader("Predictions on the validation set", anchor=False)
+    st.caption(f"After epoch {parity.epoch}. Every point is one value; the dashed line is perfect agreement.")
+    numbers = reader.kept("numbers", signature(reader.run.path / "splits.json"), partial(_numbers, reader.run))
+    state = signature(reader.run.parity_file)
+    units = reader.history.units
+    with st.grid(2, min_column_width=340, gap="medium", key="run-parity") as grid:
+        for label, data in parity.labels.items():
+            with grid.cell():
+                figure = reader.kept(
+                    f"parity {label}",
+                    (state, bool(units)),
+                    partial(charts.parity_figure, label, data, units.get(label, ""), numbers),
+                )
+                live_plotly(figure, f"parity-{_key(label)}", f"{charts.title_of(label)}: prediction against reference")
+
+
+def _numbers(run: RunFolder) -> list[int]:
+    """The validation structures' numbers in their data set; empty where that is not written down."""
+    try:
+        return list((run.splits() or {}).get("validation", []))
+    except JobsError:
+        return []
+
+
+def _key(label: str) -> str:
+    """A label as part of an element's key, which becomes a CSS class."""
+    return "".join(character if character.isalnum() else "-" for character in label)

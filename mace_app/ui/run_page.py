@@ -1,0 +1,216 @@
+"""The Runs page: the list, and one run."""
+
+import streamlit as st
+
+from mace_app.jobs import ACTIVE_STATES, Job, JobsError, RunFolder, RunInfo, Workspace
+from mace_app.options import OptionsError, simple_changes
+from mace_app.ui.download_list import download_list
+from mace_app.ui.report_tables import change_rows, check_table, error_table
+from mace_app.ui.run_actions import actions, confirm_delete, show_notice
+from mace_app.ui.run_live import live_charts, live_status
+from mace_app.ui.run_reader import STATE_COLOURS, row_of
+from mace_app.ui.run_table import run_table
+from mace_app.ui.state import failure, page
+from mace_app.ui.text import code, count, markdown
+from mace_app.ui.times import clock, file_size
+
+LIST_SECONDS = 2.0
+LOG_LINES = 200
+FILTER_FROM = 8
+GROUPS = {
+    "All": None,
+    "Under way": ACTIVE_STATES,
+    "Finished": {"finished", "stopped"},
+    "Failed": {"failed", "interrupted", "damaged"},
+}
+
+
+def runs_page(space: Workspace) -> None:
+    """The run that the address names, or the list."""
+    identifier = st.query_params.get("run")
+    if identifier is None:
+        _list_page(space)
+        return
+    try:
+        run = space.run(identifier)
+    except JobsError as error:
+        st.title("Runs", anchor=False)
+        failure("This run can't be shown", error)
+        _back()
+        return
+    _run_page(space, run)
+
+
+# The list
+
+
+def _list_page(space: Workspace) -> None:
+    st.title("Runs", anchor=False)
+    show_notice()
+    runs = space.runs()
+    if not runs:
+        st.markdown(
+            "Nothing has been trained here yet. A run appears the moment it is started, and can be watched live."
+        )
+        with st.container(horizontal=True):
+            st.page_link(page("train"), label="Train a model", icon=":material/model_training:")
+            st.page_link(page("datasets"), label="Add data first", icon=":material/database:")
+        return
+    group, words = "All", ""
+    if len(runs) >= FILTER_FROM:
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            group = st.segmented_control("Show", list(GROUPS), default="All", required=True, key="runs-group") or "All"
+            words = st.text_input("Name contains", key="runs-words", width=260)
+    every = LIST_SECONDS if any(_active(run) for run in runs) else None
+    st.fragment(_list, run_every=every)(space, group, words.strip().lower())
+
+
+def _list(space: Workspace, group: str, words: str) -> None:
+    places = {job.folder: number for number, job in enumerate(_waiting(space), start=1)}
+    states = GROUPS[group]
+    rows = [row_of(run, places.get(f"runs/{run.id}")) for run in space.runs()]
+    rows = [row for row in rows if (states is None or row.state in states) and words in row.name.lower()]
+    if not rows:
+        st.caption("No run fits this choice.")
+        return
+    opened = run_table(rows, "run-table")
+    if opened is not None:
+        st.query_params["run"] = opened
+        st.rerun(scope="app")
+
+
+def _waiting(space: Workspace) -> list[Job]:
+    try:
+        return [job for job in space.queue.active() if job.state == "queued" and job.kind == "train"]
+    except JobsError as error:
+        failure("The queue can't be read", error)
+        return []
+
+
+def _active(run: RunFolder) -> bool:
+    try:
+        return run.info().state in ACTIVE_STATES
+    except JobsError:
+        return False
+
+
+# One run
+
+
+def _run_page(space: Workspace, run: RunFolder) -> None:
+    _back()
+    try:
+        info = run.info()
+    except JobsError as error:
+        st.title(markdown(run.id), anchor=False)
+        failure("This run is damaged", error)
+        if st.button("Delete", icon=":material/delete:"):
+            confirm_delete(space, run, run.id)
+        return
+    _header(space, run, info)
+    actions(space, run, info)
+    if info.state in ACTIVE_STATES and info.state != "queued":
+        _revive(space)
+    if info.reason:
+        (st.error if info.state in ("failed", "interrupted") else st.info)(
+            markdown(info.reason), icon=":material/error:" if info.state == "failed" else ":material/info:"
+        )
+    _log(run)
+    live_status(run, info)
+    live_charts(run, info)
+    _report(run)
+    _settings(run, info)
+    _files(run)
+
+
+def _back() -> None:
+    if st.button("All runs", icon=":material/arrow_back:", type="tertiary", key="all-runs"):
+        st.query_params.pop("run", None)
+        st.rerun()
+
+
+def _revive(space: Workspace) -> None:
+    """A supervisor notices when a training process has died; without one the run would seem to go on for ever."""
+    try:
+        space.ensure_supervisor()
+    except (JobsError, OSError) as error:
+        failure("The supervisor can't be started", error)
+
+
+def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
+    st.title(markdown(info.name), anchor=False)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run-header"):
+        st.badge(info.state, color=STATE_COLOURS[info.state])  # type: ignore[arg-type]
+        facts = [f"created {clock(info.created)}"]
+        if info.device:
+            facts.append(f"on {markdown(info.device)}")
+        if info.parameters:
+            facts.append(count(info.parameters, "parameter"))
+        if info.state == "queued":
+            place = _place(space, run)
+            facts.append(f"number {place} in the queue" if place else "waiting to be started")
+        st.caption(" · ".join(facts))
+
+
+def _place(space: Workspace, run: RunFolder) -> int | None:
+    try:
+        return space.queue.place(f"runs/{run.id}")
+    except JobsError:
+        return None
+
+
+def _log(run: RunFolder) -> None:
+    with st.expander("Log", icon=":material/terminal:", key="run-log", on_change="rerun") as log:
+        if not log.open:
+            return
+        lines = run.log_tail(LOG_LINES)
+        st.code("\n".join(lines) or "Nothing has been written yet.", language=None, height=300)
+        printed = run.output_tail(LOG_LINES)
+        if printed:
+            st.caption("What the training process printed besides")
+            st.code("\n".join(printed), language=None, height=200)
+
+
+def _report(run: RunFolder) -> None:
+    try:
+        report = run.report()
+    except JobsError as error:
+        failure("The report can't be read", error)
+        return
+    if report is None:
+        return
+    st.subheader("Final errors", anchor=False)
+    best = report.get("best_epoch")
+    if best is not None:
+        st.caption(f"Of the best weights, from epoch {markdown(best)}.")
+    error_table(report)
+    st.markdown("**The exported file against the trained model**")
+    check_table(report)
+
+
+def _settings(run: RunFolder, info: RunInfo) -> None:
+    st.subheader("Settings", anchor=False)
+    try:
+        changes = change_rows(simple_changes(run.options()))
+    except (JobsError, OptionsError) as error:
+        failure("The options can't be read", error)
+        return
+    if changes:
+        st.markdown("Options that differ from their defaults:")
+        st.table(changes, border="horizontal", hide_index=True, alt="Options that differ from their defaults")
+    else:
+        st.caption("Every option of model and training has its default.")
+    for entry in info.data:
+        structures = entry.get("structures")
+        size = f", {count(structures, 'structure')}" if isinstance(structures, int) else ""
+        st.caption(f"Data: {code(entry.get('path', ''))}{size}")
+    with st.expander("All options as YAML", icon=":material/code:"):
+        st.code(run.options_text(), language="yaml", height=400)
+
+
+def _files(run: RunFolder) -> None:
+    downloads = run.downloads()
+    if downloads:
+        st.subheader("Files", anchor=False)
+        st.caption(f"{code(run.path)}, {file_size(sum(item.size for item in downloads))} to download.")
+        download_list(run, downloads, "run-files", "Files of this run", primary="model.pt")

@@ -18,19 +18,15 @@ from ase import Atoms
 from mace_app.data.errors import DataError, at, excerpt
 from mace_app.data.frames import Frame
 
-# fmt: off
-SAFE_FORMATS = frozenset(
-    {
-        "abinit-in", "abinit-out", "aims", "aims-output", "castep-castep", "castep-cell", "castep-geom", "castep-
-        md", "castep-phonon", "cfg", "cif", "cjson", "cp2k-dcd", "cp2k-restart", "crystal", "cube", "dftb", "dlp4",
-        "dlp-history", "dmol-arc", "dmol-car", "eon", "espresso-in", "espresso-out", "gaussian-in", "gaussian-out",
-        "gen", "gpaw-out", "gpumd", "gromacs", "gromos", "jsv", "lammps-data", "lammps-dump-binary", "lammps-dump-
-        text", "magres", "mol", "netcdftrajectory", "nwchem-in", "nwchem-out", "octopus-in", "orca-output",
-        "proteindatabank", "qbox", "res", "rmc6f", "runnerdata", "sdf", "siesta-xv", "struct", "traj", "turbomole",
-        "turbomole-gradient", "v-sim", "vasp", "vasp-out", "vasp-xdatcar", "vasp-xml", "wout", "xsf",
-    }
-)
-# fmt: on
+_NAMES = """
+    abinit-in abinit-out aims aims-output castep-castep castep-cell castep-geom castep-md castep-phonon cfg cif
+    cjson cp2k-dcd cp2k-restart crystal cube dftb dlp4 dlp-history dmol-arc dmol-car eon espresso-in espresso-out
+    gaussian-in gaussian-out gen gpaw-out gpumd gromacs gromos jsv lammps-data lammps-dump-binary lammps-dump-text
+    magres mol netcdftrajectory nwchem-in nwchem-out octopus-in orca-output proteindatabank qbox res rmc6f
+    runnerdata sdf siesta-xv struct traj turbomole turbomole-gradient v-sim vasp vasp-out vasp-xdatcar vasp-xml
+    wout xsf
+"""
+SAFE_FORMATS = frozenset(_NAMES.split())
 # What ASE's many parsers raise when a file is not as they expect.
 _FAILURES = (
     ArithmeticError,

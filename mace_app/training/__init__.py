@@ -1,0 +1,41 @@
+"""From a model and prepared data to trained weights: loss, errors, loop, checkpoints."""
+
+from mace_app.training.checkpoint import (
+    Checkpoint,
+    best_weights,
+    build_model,
+    checkpoint_file,
+    load_checkpoint,
+    load_model,
+    save_checkpoint,
+)
+from mace_app.training.errors import CheckpointError, NonFiniteLoss, TrainingError
+from mace_app.training.losses import Loss
+from mace_app.training.metrics import ErrorAccumulator, Errors, Reported, reported_labels
+from mace_app.training.passes import PassResult, load_batch, run_pass
+from mace_app.training.recorder import Recorder
+from mace_app.training.trainer import Trainer, TrainingResult
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "ErrorAccumulator",
+    "Errors",
+    "Loss",
+    "NonFiniteLoss",
+    "PassResult",
+    "Recorder",
+    "Reported",
+    "Trainer",
+    "TrainingError",
+    "TrainingResult",
+    "best_weights",
+    "build_model",
+    "checkpoint_file",
+    "load_batch",
+    "load_checkpoint",
+    "load_model",
+    "reported_labels",
+    "run_pass",
+    "save_checkpoint",
+]

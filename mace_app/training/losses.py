@@ -57,7 +57,7 @@ class Loss:
         """Both map labels to normalised tensors of equal shape; references are NaN where there is no label."""
         values = {label: term_value(term, predictions[label], references[label]) for label, term in self.terms.items()}
         weighted = [term.weight * values[label].value for label, term in self.terms.items() if term.weight > 0]
-        return LossValue(torch.stack(weighted).sum(), values)
+        return LossValue(torch.stack(weighted).sum() if weighted else torch.zeros(()), values)
 
 
 def term_value(term: LossTerm, prediction: torch.Tensor, reference: torch.Tensor) -> TermValue:
@@ -103,13 +103,16 @@ class LossAccumulator:
         self.structures = 0
 
     def update(self, value: LossValue, structures: int) -> None:
+        """Never waits for the device."""
+        self.structures += structures
+        if not self.labels:
+            return
         self.sums += torch.stack(
             [
                 torch.stack((term.loss_sum, term.absolute_sum, term.count))
                 for term in (value.terms[label] for label in self.labels)
             ]
         )
-        self.structures += structures
 
     def summary(self) -> "LossSummary":
         """Waits for the device."""

@@ -86,7 +86,10 @@ class Schedule:
             self._plateau.load_state_dict({**state, "best": math.inf if state["best"] is None else state["best"]})
 
 
-def clip_gradients(parameters: list[torch.nn.Parameter], norm: float | None) -> None:
-    """Shorten the gradient of all weights together to ``norm``; None leaves it as it is."""
+def clip_gradients(parameters: list[torch.nn.Parameter], norm: float | None) -> torch.Tensor:
+    """Shorten the gradient of all weights together to ``norm`` (None leaves it as it is); gives the norm it had."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    total = torch.nn.utils.get_total_norm(gradients)
     if norm is not None:
-        torch.nn.utils.clip_grad_norm_(parameters, norm)
+        torch.nn.utils.clip_grads_with_norm_(parameters, norm, total)
+    return total

@@ -1,0 +1,136 @@
+"""One pass over a set of graphs without changing the model: loss, errors, and what a parity plot needs."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from mace_app.data import GraphSet
+from mace_app.model import Batch, MaceModel
+from mace_app.training.losses import Loss, LossAccumulator, LossSummary
+from mace_app.training.metrics import ErrorAccumulator, Errors, Reported
+from mace_app.training.sampling import in_order
+
+PARITY_VALUES = 200_000
+
+
+@dataclass(frozen=True)
+class PassResult:
+    loss: LossSummary
+    errors: dict[str, Errors]
+    parity: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+class PassStopped(Exception):
+    """Raised by the callback of a pass that should end early."""
+
+
+def load_batch(graphs: GraphSet, indices: Sequence[int] | np.ndarray, model: MaceModel) -> Batch:
+    """Structures ``indices`` of ``graphs`` on the model's device and in its dtype."""
+    return Batch.from_arrays(graphs.collate(indices), model.config.atomic_types, model.device, model.dtype)
+
+
+def convert(
+    reported: Mapping[str, Reported], batch: Batch, values: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Physical values of the batch in the reported units; those labels that ``values`` has."""
+    return {
+        label: entry.convert(values[label], batch.n_atoms, batch.volume)
+        for label, entry in reported.items()
+        if label in values
+    }
+
+
+@contextmanager
+def frozen_weights(model: torch.nn.Module) -> Iterator[None]:
+    """Inside the block no gradient of the weights is prepared, which makes forces cheaper."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
+
+
+def run_pass(
+    model: MaceModel,
+    graphs: GraphSet,
+    loss: Loss,
+    reported: Mapping[str, Reported],
+    batch_size: int,
+    parity: bool = False,
+    on_batch: Callable[[int], None] = lambda structures: None,
+) -> PassResult:
+    """Predict every structure of ``graphs`` and compare with its labels.
+
+    Labels the graphs don't have are left out. ``on_batch`` is told after every batch how many structures it held.
+    """
+    labels = [label for label in reported if label in graphs.labels]
+    known = {label: reported[label] for label in labels}
+    part = Loss({label: term for label, term in loss.terms.items() if label in known})
+    errors = ErrorAccumulator(known, model.device)
+    losses = LossAccumulator(part.terms, model.device)
+    collector = ParityCollector(graphs, known) if parity else None
+    with frozen_weights(model):
+        for indices in in_order(len(graphs), batch_size):
+            batch = load_batch(graphs, indices, model)
+            predictions = model(batch, set(labels), create_graph=False)
+            losses.update(part(predictions, model.normalise_labels(batch)), len(indices))
+            physical = convert(known, batch, model.physical(batch, predictions))
+            references = convert(known, batch, batch.labels)
+            errors.update(physical, references)
+            if collector is not None:
+                collector.add(indices, physical, references)
+            on_batch(len(indices))
+    return PassResult(losses.summary(), errors.errors(), collector.arrays() if collector is not None else {})
+
+
+class ParityCollector:
+    """Reference and prediction of every value, or of evenly chosen rows where there are more than ``most`` values.
+
+    Gives, for each label, ``<label>:reference`` and ``:prediction [rows, …]`` in reported units, ``:structure [rows]``
+    (position in the set) and, for labels per atom, ``:atom [rows]`` (position in the structure).
+    """
+
+    def __init__(self, graphs: GraphSet, reported: Mapping[str, Reported], most: int = PARITY_VALUES) -> None:
+        self.reported = dict(reported)
+        self.n_atoms = np.asarray(graphs.n_atoms)
+        self.first_atom = np.concatenate(([0], np.cumsum(self.n_atoms)))
+        self.most = most
+        self._parts: dict[str, list[dict[str, np.ndarray]]] = {label: [] for label in reported}
+
+    def add(
+        self, indices: np.ndarray, predictions: Mapping[str, torch.Tensor], references: Mapping[str, torch.Tensor]
+    ) -> None:
+        """One batch: the structures ``indices``, in the order of the rows."""
+        structure_of_atom = np.repeat(indices, self.n_atoms[indices])
+        atom = np.concatenate([np.arange(n) for n in self.n_atoms[indices]])
+        for label, parts in self._parts.items():
+            reference = references[label].double().cpu().numpy()
+            per_atom = self.reported[label].per_atom
+            structure = structure_of_atom if per_atom else indices
+            total = int(self.n_atoms.sum()) if per_atom else len(self.n_atoms)
+            values = reference.size // max(1, len(reference))
+            stride = max(1, -(-total * values // self.most))
+            row = self.first_atom[structure] + atom if per_atom else structure
+            keep = (row % stride == 0) & ~np.isnan(reference).reshape(len(reference), -1).all(axis=1)
+            chosen = {
+                "reference": reference[keep],
+                "prediction": predictions[label].double().cpu().numpy()[keep],
+                "structure": structure[keep],
+            }
+            if per_atom:
+                chosen["atom"] = atom[keep]
+            parts.append(chosen)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        found = {}
+        for label, parts in self._parts.items():
+            names = set.intersection(*(set(part) for part in parts)) if parts else set()
+            for name in sorted(names):
+                found[f"{label}:{name}"] = np.concatenate([part[name] for part in parts])
+        return found

@@ -44,6 +44,10 @@ class MaceModel(torch.nn.Module):
         """Everything this model can be asked for."""
         return {label for target in self.config.targets.values() for label in target.labels()}
 
+    def head(self, target: str) -> torch.nn.Module:
+        """The added head of ``target``; there is none for the internal energy."""
+        return self.heads[self._head_names[target]]
+
     def forward(self, batch: Batch, labels: set[str], create_graph: bool = False) -> dict[str, torch.Tensor]:
         """Normalised predictions in the model's dtype, shaped like the labels.
 
@@ -104,10 +108,8 @@ class MaceModel(torch.nn.Module):
 
     def _values(self, name: str, batch: Batch, features: torch.Tensor, energies: torch.Tensor) -> torch.Tensor:
         """Network values times ρ: [N, *components, properties] per atom, or their sums per structure [G, …]."""
-        if name == self.config.internal_target:
-            values = energies.unsqueeze(-1)
-        else:
-            values = self.heads[self._head_names[name]](features)
+        internal = name == self.config.internal_target
+        values = energies.unsqueeze(-1) if internal else self.head(name)(features)
         rho = self.scaler.property_scale(name).to(self.dtype)
         if self.config.targets[name].sample_kind == "atom":
             return values * _spread(rho[batch.elements], values.dim())

@@ -1,0 +1,140 @@
+"""Writing a model as a metatomic file, accepted only after a fresh process agreed with it."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
+
+from mace_app.export.check import ExportCheck, compare_in_fresh_process
+from mace_app.export.errors import ExportRefused
+from mace_app.export.module import ExportedModel
+from mace_app.export.names import needs_unit
+from mace_app.files import sha256_of
+from mace_app.model import GraphSource, MaceModel
+
+
+@dataclass(frozen=True)
+class ExportMetadata:
+    """What a stranger should know about the file. ``references`` as in metatomic: ``architecture``, ``model`` and
+    ``implementation``, each a list of texts. ``length_unit`` is that of the training data."""
+
+    name: str
+    description: str = ""
+    authors: list[str] = field(default_factory=list)
+    references: Mapping[str, list[str]] = field(default_factory=dict)
+    length_unit: str = "angstrom"
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The written file and the checks it passed."""
+
+    file: str
+    sha256: str
+    checks: list[ExportCheck]
+
+    def to_json(self) -> dict[str, Any]:
+        return {"file": self.file, "sha256": self.sha256, "checks": [check.to_json() for check in self.checks]}
+
+
+MACE_REFERENCE = "https://doi.org/10.48550/arXiv.2206.07697"
+
+
+def export_metatomic(
+    model: MaceModel, path: Path | str, metadata: ExportMetadata, structures: GraphSource, max_structures: int = 8
+) -> ExportReport:
+    """Write ``path`` (must end in ``.pt``); the model itself is not touched.
+
+    The file is saved under another name beside ``path``, loaded by a process that knows neither this program nor
+    mace-torch, and run there through ASE on up to ``max_structures`` of ``structures`` (held-out ones, if there are
+    any), evenly chosen. Only when energies, forces, stress and all other outputs agree does it get its name.
+    Raises ExportRefused otherwise; then there is no new file, and an old one at ``path`` is as it was.
+    """
+    path = Path(path)
+    if path.suffix != ".pt":
+        raise ExportRefused(f"`{path.name}` can't be the name of a metatomic file; let it end in `.pt`.")
+    if len(structures) == 0:
+        raise ExportRefused("There are no structures to compare the exported file with; give at least one.")
+    atomistic = build_atomistic_model(model, metadata)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.pt")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch deprecates TorchScript, which is metatomic's format
+            atomistic.save(temporary)
+        checks = compare_in_fresh_process(model, temporary, structures, metadata.length_unit, max_structures)
+        failed = [check for check in checks if not check.passed]
+        if failed:
+            raise ExportRefused(
+                f"The exported file disagrees with the model in {', '.join(check.label for check in failed)}, so it "
+                "was not kept. Report this with the table below.",
+                checks,
+            )
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    return ExportReport(path.name, sha256_of(path), checks)
+
+
+def build_atomistic_model(model: MaceModel, metadata: ExportMetadata) -> AtomisticModel:
+    """The metatomic model of a copy of ``model``, in memory."""
+    copy = model.copy().to("cpu").eval()
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        module = ExportedModel(copy).eval()
+        return AtomisticModel(module, _metadata(metadata), _capabilities(model, metadata))
+
+
+def _capabilities(model: MaceModel, metadata: ExportMetadata) -> ModelCapabilities:
+    outputs = {name: _output(model, name) for name in model.config.targets}
+    try:
+        return ModelCapabilities(
+            outputs=outputs,
+            atomic_types=model.config.atomic_types,
+            interaction_range=model.config.interaction_range,
+            length_unit=metadata.length_unit,
+            supported_devices=["cuda", "cpu"],
+            dtype=str(model.dtype).removeprefix("torch."),
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ExportRefused(f"metatomic does not accept this model: {_first_line(error)}") from error
+
+
+def _output(model: MaceModel, name: str) -> ModelOutput:
+    info = model.config.targets[name]
+    if not info.unit and needs_unit(name, info.quantity):
+        raise ExportRefused(
+            f"The target `{name}` has no unit, and a simulation can't use it without; give it one in the data set, "
+            "for example `unit: eV`."
+        )
+    try:
+        # "atom" means that both values per atom and their sum can be asked for.
+        return ModelOutput(
+            unit=info.unit,
+            sample_kind="atom",
+            explicit_gradients=[],
+            description=info.description or f"{name} as predicted by MACE",
+        )
+    except (ValueError, RuntimeError) as error:
+        raise ExportRefused(f"metatomic does not accept the target `{name}`: {_first_line(error)}") from error
+
+
+def _metadata(metadata: ExportMetadata) -> ModelMetadata:
+    references = {key: list(value) for key, value in metadata.references.items()}
+    references.setdefault("architecture", [MACE_REFERENCE])
+    return ModelMetadata(
+        name=metadata.name,
+        description=metadata.description,
+        authors=list(metadata.authors),
+        references=references,
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,21 @@
+"""Names metatomic gives to properties, and the quantities that need a unit."""
+
+import re
+
+# metatomic's standard quantities that are pure numbers.
+WITHOUT_UNIT = ("spin_multiplicity", "feature")
+
+
+def property_name(target: str) -> str:
+    """``energy`` for ``energy/pbe``, ``dipole`` for ``mtt::dipole``; only letters, digits and ``_``."""
+    if target.startswith("mtt::"):
+        name = re.sub(r"\W", "_", target.removeprefix("mtt::"), flags=re.ASCII)
+        return name if not name[0].isdigit() else f"_{name}"
+    return target.split("/")[0]
+
+
+def needs_unit(target: str, quantity: str) -> bool:
+    """An engine can't use an energy, or any other standard quantity, without knowing its unit."""
+    base = target.split("/")[0]
+    standard = "::" not in target and base not in WITHOUT_UNIT
+    return standard or quantity == "energy"

@@ -1,3 +1,4 @@
-import streamlit as st
+from mace_app.ui.model_page import models_page
+from mace_app.ui.state import workspace
 
-st.title("Models")
+models_page(workspace())

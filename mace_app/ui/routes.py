@@ -42,6 +42,15 @@ def download_url(run: RunFolder, name: str) -> str:
     return f"{DOWNLOAD_ROUTE}/{quote(run.id, safe='')}/{quote(name)}"
 
 
+def download_name(run: RunFolder, name: str) -> str:
+    """The name a downloaded file is saved under: ``ethanol-model.pt``."""
+    try:
+        start = slug(run.info().name, run.id)
+    except JobsError:
+        start = run.id
+    return f"{start}-{name.rpartition('/')[2]}"
+
+
 class _Unchanging(StaticFiles):
     """Files whose address holds their version, so a browser need never ask again."""
 
@@ -67,12 +76,6 @@ def _file_of(identifier: str, name: str) -> Response:
         path = run.download_path(name)
     except JobsError as error:
         return PlainTextResponse(str(error), status_code=404, headers={"X-Content-Type-Options": "nosniff"})
-    shown = f"{_short_name(run)}-{path.name}"
-    return FileResponse(path, filename=shown, media_type="application/octet-stream", headers=_HEADERS)
-
-
-def _short_name(run: RunFolder) -> str:
-    try:
-        return slug(run.info().name, run.id)
-    except JobsError:
-        return run.id
+    return FileResponse(
+        path, filename=download_name(run, name), media_type="application/octet-stream", headers=_HEADERS
+    )

@@ -5,28 +5,28 @@ import streamlit as st
 from mace_app.jobs import ACTIVE_STATES, RESUMABLE_STATES, JobsError, RunFolder, RunInfo, Workspace
 from mace_app.options import OptionsError
 from mace_app.ui.state import failure, page
-from mace_app.ui.text import markdown
+from mace_app.ui.text import markdown, sentence_markdown
 
 _NOTICE = "run_notice"
 
 
 def actions(space: Workspace, run: RunFolder, info: RunInfo) -> None:
     """The buttons that fit the run's state, and what the last one led to."""
-    with st.container(horizontal=True, gap="small", key="run-actions"):
+    with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run-actions"):
         if info.state in ACTIVE_STATES:
             _stop_button(space, run, info)
         if info.state in RESUMABLE_STATES and st.button(
             "Resume", icon=":material/play_arrow:", type="primary", help="Go on exactly where it ended."
         ):
             _do(lambda: _resume(space, run), "Queued again.")
-        if run.model_file.exists():
-            st.page_link(
-                page("models"), label="Open the model", icon=":material/deployed_code:", query_params={"run": run.id}
-            )
         if st.button("Rename", icon=":material/edit:"):
             _rename(space, run, info)
         if info.state not in ACTIVE_STATES and st.button("Delete", icon=":material/delete:"):
             confirm_delete(space, run, info.name)
+        if run.model_file.exists():
+            st.page_link(
+                page("models"), label="Open the model", icon=":material/deployed_code:", query_params={"run": run.id}
+            )
     show_notice()
 
 
@@ -95,6 +95,6 @@ def show_notice() -> None:
     """What the last action led to, once."""
     kind, text = st.session_state.pop(_NOTICE, (None, ""))
     if kind == "error":
-        st.error(markdown(text), icon=":material/error:")
+        st.error(sentence_markdown(text), icon=":material/error:")
     elif kind == "success":
         st.toast(markdown(text), icon=":material/check:")

@@ -69,27 +69,31 @@ def _progress_bar(info: RunInfo, progress: Progress | None) -> None:
 
 def _cards(info: RunInfo, progress: Progress | None, history: MetricsHistory) -> None:
     best = charts.best_epoch(history)
-    with st.grid("auto", min_column_width=170, gap="small", key="run-cards") as grid:
+    with st.grid("auto", min_column_width=205, gap="small", key="run-errors") as grid:
         for label in history.labels:
-            key = f"validation/{label}/mae"
-            _, values = history.column(key)
-            unit = charts.error_unit(history, label)
-            value = value_at(history, key, best)
-            known = [unit.factor * number for number in values if number is not None]
-            if not known:
-                continue
-            with grid.cell():
-                st.metric(
-                    f"{markdown(charts.title_of(label))} MAE{markdown(unit.in_brackets())}",
-                    charts.three_digits(None if value is None else value * unit.factor),
-                    help=f"Validation, best epoch ({best}). The line shows how it fell.",
-                    chart_data=known[:: max(1, len(known) // SPARKLINE_POINTS)] if len(known) > 1 else None,
-                    border=True,
-                    height="stretch",
-                )
+            if chosen := charts.headline(history, label):
+                with grid.cell():
+                    _error_card(history, label, chosen, best)
+    with st.grid("auto", min_column_width=150, gap="small", key="run-facts") as grid:
         for title, value_text, words in _facts(info, progress, history, best):
             with grid.cell():
-                st.metric(title, value_text, help=words, border=True, height="stretch")
+                st.metric(title, value_text, help=words, border=True)
+
+
+def _error_card(history: MetricsHistory, label: str, chosen: tuple[str, str], best: int | None) -> None:
+    split, measure = chosen
+    key = f"{split}/{label}/{measure}"
+    unit = charts.error_unit(history, label, measure)
+    value = value_at(history, key, best)
+    course = [unit.factor * number for number in history.column(key)[1] if number is not None]
+    where = "validation" if split == "validation" else "training"
+    st.metric(
+        markdown(f"{charts.title_of(label)} {measure.upper()}{unit.in_brackets()}"),
+        charts.three_digits(None if value is None else value * unit.factor),
+        help=f"On the {where} set, best epoch ({best}). The line shows every epoch.",
+        chart_data=course[:: max(1, len(course) // SPARKLINE_POINTS)] if len(course) > 1 else None,
+        border=True,
+    )
 
 
 def _facts(
@@ -118,15 +122,14 @@ def _charts(run: RunFolder) -> None:
     if not history.epochs:
         st.info("Losses, errors and parity appear here with the first epoch.", icon=":material/show_chart:")
         return
-    view = _view()
-    labels = [label for label in history.labels if history.column(f"validation/{label}/{view.measure}")[0]]
+    view = _view(charts.measures(history))
     state = (history.offset, view)
     st.subheader("Learning", anchor=False)
     with st.grid(2, min_column_width=340, gap="medium", key="run-learning") as grid:
         with grid.cell():
             figure = reader.kept("loss", state, partial(charts.loss_figure, history, view))
             live_plotly(figure, "chart-loss", "Training and validation loss")
-        for label in labels or history.labels:
+        for label in history.labels:
             with grid.cell():
                 figure = reader.kept(f"error {label}", state, partial(charts.error_figure, history, label, view))
                 live_plotly(figure, f"chart-error-{_key(label)}", f"{charts.title_of(label)}: error against epoch")
@@ -145,16 +148,25 @@ def _charts(run: RunFolder) -> None:
                 live_plotly(figure, key, label)
 
 
-def _view() -> charts.HistoryView:
-    with st.container(horizontal=True, gap="medium", vertical_alignment="bottom", key="chart-view"):
+def _view(measures: list[str]) -> charts.HistoryView:
+    words = {"mae": "MAE", "rmse": "RMSE"}
+    with st.container(horizontal=True, gap="medium", key="chart-view"):
         axis = st.segmented_control("Axis", ["Logarithmic", "Linear"], default="Logarithmic", required=True)
-        measure = st.segmented_control(
-            "Error", ["MAE", "RMSE"], default="MAE", required=True, help="Mean absolute, or root of the mean square."
-        )
+        measure = measures[0] if measures else "mae"
+        if len(measures) > 1:
+            chosen = st.segmented_control(
+                "Error",
+                measures,
+                default=measure,
+                required=True,
+                format_func=words.__getitem__,
+                help="Mean absolute error, or root of the mean square.",
+            )
+            measure = chosen or measure
         smoothing = st.slider(
             "Smoothing", 0.0, 0.95, 0.0, 0.05, width=220, help="Moving average; the pale line is what was measured."
         )
-    return charts.HistoryView(axis != "Linear", smoothing, "rmse" if measure == "RMSE" else "mae")
+    return charts.HistoryView(axis != "Linear", smoothing, measure)
 
 
 def _parity(reader: RunReader) -> None:

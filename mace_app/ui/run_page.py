@@ -11,7 +11,7 @@ from mace_app.ui.run_live import live_charts, live_status
 from mace_app.ui.run_reader import STATE_COLOURS, row_of
 from mace_app.ui.run_table import run_table
 from mace_app.ui.state import failure, page
-from mace_app.ui.text import code, count, markdown
+from mace_app.ui.text import code, count, markdown, sentence_markdown
 from mace_app.ui.times import clock, file_size
 
 LIST_SECONDS = 2.0
@@ -113,12 +113,12 @@ def _run_page(space: Workspace, run: RunFolder) -> None:
         _revive(space)
     if info.reason:
         (st.error if info.state in ("failed", "interrupted") else st.info)(
-            markdown(info.reason), icon=":material/error:" if info.state == "failed" else ":material/info:"
+            sentence_markdown(info.reason), icon=":material/error:" if info.state == "failed" else ":material/info:"
         )
     _log(run)
     live_status(run, info)
-    live_charts(run, info)
     _report(run)
+    live_charts(run, info)
     _settings(run, info)
     _files(run)
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import streamlit as st
 
 from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, Parity, Progress, RunFolder, RunInfo
-from mace_app.ui.charts import best_epoch, error_unit, three_digits
+from mace_app.ui.charts import best_epoch, error_unit, headline, three_digits
 from mace_app.ui.run_table import RunRow
 from mace_app.ui.times import clock, duration
 
@@ -76,13 +76,14 @@ def reader_of(run: RunFolder) -> RunReader:
 
 
 def best_errors(history: MetricsHistory, most: int = 2) -> str:
-    """``Energy 1.2 meV/atom · Forces 34 meV/Å`` of the best epoch's validation; empty before there is one."""
+    """``1.20 meV/atom · 34.1 meV/Å`` of the best epoch; empty before there is one."""
     epoch = best_epoch(history)
     parts = []
     for label in history.labels:
-        value = value_at(history, f"validation/{label}/mae", epoch)
-        if value is not None:
-            unit = error_unit(history, label)
+        chosen = headline(history, label)
+        value = value_at(history, f"{chosen[0]}/{label}/{chosen[1]}", epoch) if chosen else None
+        if chosen and value is not None:
+            unit = error_unit(history, label, chosen[1])
             parts.append(f"{three_digits(value * unit.factor)} {unit.text}".strip())
     return " · ".join(parts[:most])
 

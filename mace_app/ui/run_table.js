@@ -17,7 +17,7 @@ function build(row, data) {
   link.href = `?run=${encodeURIComponent(row.id)}`;
   add(name, "div", "quiet", row.created);
   const progress = add(line, "td", "progress");
-  add(progress, "div", "quiet", row.phase);
+  if (row.phase) add(progress, "div", "quiet", row.phase);
   if (row.fraction !== null) {
     const bar = add(progress, "div", "bar");
     bar.setAttribute("role", "progressbar");

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-COLUMNS = ("State", "Run", "Progress", "Epoch", "Best validation MAE", "Time", "Left")
+COLUMNS = ("State", "Run", "Progress", "Epoch", "Best errors", "Time", "Left")
 
 _component = st.components.v2.component(
     "mace_run_table",

@@ -40,6 +40,18 @@ def best_epoch(history: MetricsHistory) -> int | None:
     )
 
 
+def headline(history: MetricsHistory, label: str) -> tuple[str, str] | None:
+    """Which error stands for the label: (split, measure), MAE on the validation set where there is one."""
+    choices = [(split, measure) for split in ("validation", "train") for measure in ("mae", "rmse")]
+    return next((choice for choice in choices if history.column(f"{choice[0]}/{label}/{choice[1]}")[0]), None)
+
+
+def measures(history: MetricsHistory) -> list[str]:
+    """Which of ``mae`` and ``rmse`` were written."""
+    keys = {key.rpartition("/")[2] for record in history.epochs for key in record if key.count("/") > 1}
+    return [measure for measure in ("mae", "rmse") if measure in keys]
+
+
 def loss_figure(history: MetricsHistory, view: HistoryView) -> go.Figure:
     """Training and validation loss against epochs."""
     return _training_and_validation(history, view, "loss", "Loss", DisplayUnit("", 1.0))
@@ -109,19 +121,10 @@ def _training_and_validation(
             _add_line(figure, epochs, scaled, f"{shown}, as measured", line_colour, view.logarithmic, pale=True)
         _add_line(figure, epochs, smooth(scaled, view.smoothing), shown, line_colour, view.logarithmic, unit=unit)
     _mark_best(figure, history, f"validation/{name}", unit)
-    figure.update_yaxes(type="log" if view.logarithmic else "linear", exponentformat="power", tickformat="~g")
-    if view.logarithmic:
-        figure.update_yaxes(dtick="D1" if _decades(columns, unit) < 2 else None, minor={"showgrid": False})
+    figure.update_yaxes(type="log" if view.logarithmic else "linear", nticks=7, tickformat="~g")
     # A zoom is in the axis' units; it can't outlive a change of them.
     figure.update_layout(uirevision=f"{name} {unit.text} {view.logarithmic}")
     return figure
-
-
-def _decades(columns: dict[str, tuple[list[int], list[float | None]]], unit: DisplayUnit) -> float:
-    from math import log10
-
-    positive = [value * unit.factor for _, values in columns.values() for value in values if value and value > 0]
-    return log10(max(positive) / min(positive)) if positive else 0.0
 
 
 def _add_line(
@@ -174,5 +177,5 @@ def _single(history: MetricsHistory, key: str, title: str, line_colour: str, log
     figure = base_figure("Epoch", title, 240)
     _add_line(figure, epochs, values, title, line_colour, logarithmic)
     figure.update_layout(showlegend=False, margin={"t": 12})
-    figure.update_yaxes(type="log" if logarithmic else "linear", tickformat="~g", rangemode="tozero")
+    figure.update_yaxes(type="log" if logarithmic else "linear", nticks=5, tickformat="~g", rangemode="tozero")
     return figure

@@ -1,0 +1,47 @@
+"""Lines to paste that run a downloaded model in ASE."""
+
+from mace_app.options import TargetInfo
+
+
+def ase_code(file_name: str, targets: list[TargetInfo]) -> str:
+    """A script that reads ``structure.xyz``, runs the model in the file and prints every target.
+
+    It needs ``pip install metatomic-ase`` only. A variant such as ``energy/pbe`` is asked for by name; what is no
+    energy is computed beside it as an additional output.
+    """
+    energy = next((target for target in targets if target.is_energy), None)
+    others = [target for target in targets if target is not energy]
+    lines = ["from ase.io import read", "from metatomic_ase import MetatomicCalculator"]
+    if others:
+        lines.append("from metatomic.torch import ModelOutput")
+    lines += ["", 'atoms = read("structure.xyz")']
+    if others:
+        lines.append("outputs = {")
+        lines += [
+            f"    {target.name!r}: ModelOutput(unit={target.unit!r}, sample_kind={target.sample_kind!r}),"
+            for target in others
+        ]
+        lines.append("}")
+    if energy is None:
+        lines += [
+            f"calculator = MetatomicCalculator({file_name!r})",
+            "results = calculator.run_model(atoms, outputs)",
+        ]
+    else:
+        arguments = [repr(file_name)]
+        variant = energy.name.partition("/")[2]
+        if variant:
+            arguments.append(f'variants={{"energy": {variant!r}}}')
+        if others:
+            arguments.append("additional_outputs=outputs")
+        if not (energy.has_forces or energy.has_stress):
+            arguments.append("do_gradients_with_energy=False")
+        lines += [f"atoms.calc = MetatomicCalculator({', '.join(arguments)})", ""]
+        lines.append('print("energy:", atoms.get_potential_energy(), "eV")')
+        lines.append('print("forces:", atoms.get_forces(), "eV/Å")')
+        if energy.has_stress:
+            lines.append('print("stress:", atoms.get_stress(voigt=False), "eV/Å³")')
+        if others:
+            lines.append("results = atoms.calc.additional_outputs")
+    lines += [f"print({target.name!r}, results[{target.name!r}].block().values)" for target in others]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,88 @@
+"""What a page says about an exported model, read without loading it: from the best checkpoint's header.
+
+A safetensors file begins with the length of its header (8 bytes, little-endian) and the header, JSON; ours keeps the
+model's description in it. See https://huggingface.co/docs/safetensors.
+"""
+
+import json
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mace_app.jobs import JobsError, RunFolder
+from mace_app.options import OptionsError, TargetInfo
+
+MOST_HEADER_BYTES = 100_000_000
+KEY = "mace_studio"
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """Elements as atomic numbers; ``cutoff`` of one layer and ``reach`` of all layers in the data's length unit."""
+
+    elements: list[int]
+    targets: list[TargetInfo]
+    cutoff: float | None
+    layers: int | None
+    irreps: str
+    precision: int | None
+
+    @property
+    def energy(self) -> TargetInfo | None:
+        return next((target for target in self.targets if target.is_energy), None)
+
+
+def model_facts(run: RunFolder) -> ModelFacts:
+    """From the checkpoint; where there is none (deleted to save space), from the options as far as they say it."""
+    header = checkpoint_header(run.path / "checkpoints" / "best.safetensors") or checkpoint_header(
+        run.path / "checkpoints" / "last.safetensors"
+    )
+    config = header.get("config") if header else None
+    if isinstance(config, dict):
+        try:
+            return _from_config(config, header.get("precision") if header else None)
+        except (KeyError, TypeError, ValueError):
+            pass  # of another version: the options know most of it
+    return _from_options(run)
+
+
+def checkpoint_header(path: Path) -> dict[str, Any] | None:
+    """Our JSON in the header of a safetensors file; None if there is no such file or it is not ours."""
+    try:
+        with open(path, "rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            if length > MOST_HEADER_BYTES:
+                return None
+            header = json.loads(json.loads(stream.read(length))["__metadata__"][KEY])
+    except (OSError, struct.error, ValueError, KeyError, TypeError):
+        return None
+    return header if isinstance(header, dict) else None
+
+
+def _from_config(config: dict[str, Any], precision: Any) -> ModelFacts:
+    hypers = config["hypers"]
+    return ModelFacts(
+        elements=[int(z) for z in config["atomic_types"]],
+        targets=[TargetInfo.from_json(target) for target in config["targets"].values()],
+        cutoff=float(hypers["r_max"]),
+        layers=int(hypers["num_interactions"]),
+        irreps=str(hypers["hidden_irreps"]),
+        precision=precision if isinstance(precision, int) else None,
+    )
+
+
+def _from_options(run: RunFolder) -> ModelFacts:
+    try:
+        options = run.options()
+    except (JobsError, OptionsError):
+        return ModelFacts([], [], None, None, "", None)
+    model = options.architecture.model
+    return ModelFacts(
+        elements=list(options.architecture.atomic_types or []),
+        targets=list(options.targets().values()),
+        cutoff=model.r_max,
+        layers=model.num_interactions,
+        irreps=str(model.hidden_irreps),
+        precision=options.base_precision,
+    )

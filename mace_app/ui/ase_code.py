@@ -1,5 +1,7 @@
 """Lines to paste that run a downloaded model in ASE."""
 
+import json
+
 from mace_app.options import TargetInfo
 
 
@@ -17,21 +19,20 @@ def ase_code(file_name: str, targets: list[TargetInfo]) -> str:
     lines += ["", 'atoms = read("structure.xyz")']
     if others:
         lines.append("outputs = {")
-        lines += [
-            f"    {target.name!r}: ModelOutput(unit={target.unit!r}, sample_kind={target.sample_kind!r}),"
-            for target in others
-        ]
+        for target in others:
+            asked = f"unit={_text(target.unit)}, sample_kind={_text(target.sample_kind)}"
+            lines.append(f"    {_text(target.name)}: ModelOutput({asked}),")
         lines.append("}")
     if energy is None:
         lines += [
-            f"calculator = MetatomicCalculator({file_name!r})",
+            f"calculator = MetatomicCalculator({_text(file_name)})",
             "results = calculator.run_model(atoms, outputs)",
         ]
     else:
-        arguments = [repr(file_name)]
+        arguments = [_text(file_name)]
         variant = energy.name.partition("/")[2]
         if variant:
-            arguments.append(f'variants={{"energy": {variant!r}}}')
+            arguments.append(f'variants={{"energy": {_text(variant)}}}')
         if others:
             arguments.append("additional_outputs=outputs")
         if not (energy.has_forces or energy.has_stress):
@@ -43,5 +44,10 @@ def ase_code(file_name: str, targets: list[TargetInfo]) -> str:
             lines.append('print("stress:", atoms.get_stress(voigt=False), "eV/Å³")')
         if others:
             lines.append("results = atoms.calc.additional_outputs")
-    lines += [f"print({target.name!r}, results[{target.name!r}].block().values)" for target in others]
+    lines += [f"print({_text(target.name)}, results[{_text(target.name)}].block().values)" for target in others]
     return "\n".join(lines) + "\n"
+
+
+def _text(value: str) -> str:
+    """A Python literal in double quotes; JSON's are a subset of Python's."""
+    return json.dumps(value, ensure_ascii=False)

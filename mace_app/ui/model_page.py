@@ -1,5 +1,7 @@
 """The Models page: every exported model with what a person must know before using it."""
 
+from dataclasses import replace
+
 import streamlit as st
 
 from mace_app.jobs import JobsError, RunFolder, RunInfo, Workspace
@@ -61,7 +63,7 @@ def _card(run: RunFolder, opened: bool, key: str) -> None:
             st.page_link(page("runs"), label="Open the run", icon=":material/monitoring:", query_params={"run": run.id})
         _facts(info, facts)
         downloads = run.downloads()
-        model = [item for item in downloads if item.name == "model.pt"]
+        model = [replace(item, title="Download the model") for item in downloads if item.name == "model.pt"]
         download_list(run, model, f"{key}-file", f"Exported model of {info.name}", primary="model.pt")
         details = st.expander("Errors, checks, code, files", expanded=opened, key=f"{key}-more", on_change="rerun")
         with details:
@@ -75,7 +77,9 @@ def _card(run: RunFolder, opened: bool, key: str) -> None:
             )
             st.code(ase_code(download_name(run, "model.pt"), facts.targets), language="python")
             st.markdown("**Files of the run**")
-            download_list(run, [item for item in downloads if item not in model], f"{key}-files", "Files of the run")
+            download_list(
+                run, [item for item in downloads if item.name != "model.pt"], f"{key}-files", "Files of the run"
+            )
 
 
 def _facts(info: RunInfo, facts: ModelFacts) -> None:
@@ -86,7 +90,7 @@ def _facts(info: RunInfo, facts: ModelFacts) -> None:
         rows.append(("Cutoff", f"{number(facts.cutoff)} Å{reach}"))
     size = [count(info.parameters, "parameter")] if info.parameters else []
     size += [code(facts.irreps)] if facts.irreps else []
-    size += [f"{facts.precision} bit"] if facts.precision else []
+    size += [f"{facts.precision}\u00a0bit"] if facts.precision else []
     rows.append(("Size", " · ".join(size) or "not recorded"))
     rows.append(("Trained on", _data(info)))
     best = f", best epoch {info.best_epoch}" if info.best_epoch is not None else ""

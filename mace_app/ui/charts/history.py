@@ -121,7 +121,7 @@ def _training_and_validation(
             _add_line(figure, epochs, scaled, f"{shown}, as measured", line_colour, view.logarithmic, pale=True)
         _add_line(figure, epochs, smooth(scaled, view.smoothing), shown, line_colour, view.logarithmic, unit=unit)
     _mark_best(figure, history, f"validation/{name}", unit)
-    figure.update_yaxes(type="log" if view.logarithmic else "linear", nticks=7, tickformat="~g")
+    figure.update_yaxes(type="log" if view.logarithmic else "linear", nticks=_ticks(view.logarithmic), tickformat="~g")
     # A zoom is in the axis' units; it can't outlive a change of them.
     figure.update_layout(uirevision=f"{name} {unit.text} {view.logarithmic}")
     return figure
@@ -177,5 +177,12 @@ def _single(history: MetricsHistory, key: str, title: str, line_colour: str, log
     figure = base_figure("Epoch", title, 240)
     _add_line(figure, epochs, values, title, line_colour, logarithmic)
     figure.update_layout(showlegend=False, margin={"t": 12})
-    figure.update_yaxes(type="log" if logarithmic else "linear", nticks=5, tickformat="~g", rangemode="tozero")
+    figure.update_yaxes(
+        type="log" if logarithmic else "linear", nticks=_ticks(logarithmic), tickformat="~g", rangemode="tozero"
+    )
     return figure
+
+
+def _ticks(logarithmic: bool) -> int:
+    """What makes plotly label 1, 2, 5 on a logarithmic axis of one or two decades, not every digit."""
+    return 3 if logarithmic else 6

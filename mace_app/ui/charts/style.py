@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
+from math import floor, isfinite, log10
 from typing import Any
 
 import plotly.graph_objects as go
@@ -51,13 +51,14 @@ def display_unit(unit: str, values: Iterable[float | None]) -> DisplayUnit:
 
 
 def three_digits(value: float | None) -> str:
-    """About three significant digits, without an exponent for everyday sizes: 0.0123, 4.56, 1230."""
+    """Three significant digits, without an exponent for everyday sizes: 0.0123, 4.56, 1234."""
     if value is None or not isfinite(value):
         return "–"
-    if value and not 1e-3 <= abs(value) < 1e5:
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e5:
         return f"{value:.2e}"
-    digits = 3 if abs(value) < 0.1 else 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
-    return f"{value:.{digits + (abs(value) < 0.01)}f}"
+    return f"{value:.{max(0, 2 - floor(log10(abs(value))))}f}"
 
 
 def title_of(label: str) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from ase import Atoms
 
@@ -21,7 +21,7 @@ from mace_app.options import DatasetOptions
 Progress = Callable[[int, int, str], None]
 """``progress(done, total, message)``; total is 0 where it isn't known."""
 
-_OPENERS: dict[str, Callable[..., IO[bytes]]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+_OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _PEEK = 4096
 _REPORT_EVERY = 50
 

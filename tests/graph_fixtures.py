@@ -96,6 +96,12 @@ class Graphs:
         return collate([self.structures[i] for i in indices], self.r_max, labels)
 
 
+def small_config(
+    targets: Sequence[TargetInfo], atomic_types: Sequence[int] = (1, 6, 8), **hypers: object
+) -> ModelConfig:
+    return ModelConfig(ModelHypers(**{**SMALL, **hypers}), list(atomic_types), {t.name: t for t in targets}, 6.0)
+
+
 def small_model(
     targets: Sequence[TargetInfo] = (ENERGY, DIPOLE),
     dtype: torch.dtype = torch.float64,
@@ -104,10 +110,7 @@ def small_model(
     **hypers: object,
 ) -> MaceModel:
     torch.manual_seed(seed)
-    config = ModelConfig(
-        ModelHypers(**{**SMALL, **hypers}), list(atomic_types), {target.name: target for target in targets}, 6.0
-    )
-    return MaceModel(config, dtype)
+    return MaceModel(small_config(targets, atomic_types, **hypers), dtype)
 
 
 def batch_of(model: MaceModel, *structures: Atoms) -> Batch:

@@ -26,6 +26,7 @@ from mace_app.ui.state import failure, page
 from mace_app.ui.text import code
 
 NONE = "none"
+LIKELY_LENGTH_UNIT = "angstrom"
 _HELP = {
     "name": "What the model will call it. Standard names are `energy` and `charge`, or `energy/pbe` for a variant; "
     "your own begin with `mtt::`.",
@@ -38,9 +39,7 @@ _HELP = {
 }
 
 
-def mapping_editor(
-    folder: DatasetFolder, keys: Mapping[str, Key], suggestion: Mapping[str, Any] | None, length_unit: str
-) -> None:
+def mapping_editor(folder: DatasetFolder, keys: Mapping[str, Key], suggestion: Mapping[str, Any]) -> None:
     """Rows of targets, prefilled from the stored mapping or else the suggestion; nothing counts before the button.
 
     ``suggestion`` holds targets in the grammar of the options.
@@ -48,9 +47,9 @@ def mapping_editor(
     stored = folder.mapping()
     prefix = f"mapping-{folder.id}-"
     if f"{prefix}rows" not in st.session_state:
-        start = stored["targets"] if stored is not None else suggestion or {}
+        start = stored["targets"] if stored is not None else suggestion
         st.session_state[f"{prefix}rows"] = rows_of(start)
-        st.session_state[f"{prefix}unit"] = (stored or {}).get("length_unit") or length_unit
+        st.session_state[f"{prefix}unit"] = (stored or {}).get("length_unit") or LIKELY_LENGTH_UNIT
     rows: list[Row] = st.session_state[f"{prefix}rows"]
     now = {"length_unit": st.session_state[f"{prefix}unit"], "targets": targets_of(rows, keys)}
     confirmed = stored == now
@@ -88,7 +87,7 @@ def mapping_editor(
             args=(prefix, keys),
             disabled=not keys,
         )
-        if suggestion and not confirmed:
+        if suggestion and rows != rows_of(suggestion):
             st.button(
                 "Back to the suggestion",
                 key=f"{prefix}reset",

@@ -51,7 +51,8 @@ def read_parity(path: Path) -> Parity | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, because numpy leaves a file open that turns out to be no archive.
+        with open(path, "rb") as stream, np.load(stream, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         epoch = int(arrays.pop("epoch"))
         grouped: dict[str, dict[str, Any]] = {}

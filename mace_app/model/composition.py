@@ -5,8 +5,7 @@ least-squares solution of X W = Y. Columns that are known (given by the user, or
 side first: X_rest W_rest = Y − X_known W_known. Scalars per atom: the mean over the atoms of an element. Cartesian
 vectors have none. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
 
-X and Y are reduced chunk by chunk to the R factor of a QR decomposition, which keeps all that least squares need in
-[elements + properties] rows, without squaring the condition number as normal equations would.
+Structures of one composition enter as one weighted row, their mean, so a set of a single molecule has rank 1 exactly.
 """
 
 from collections.abc import Mapping
@@ -23,6 +22,9 @@ from mace_app.model.graph_source import GraphSource, chunks, element_counts
 from mace_app.options.target_info import TargetInfo
 
 Given = Mapping[str, float | Mapping[int, float]]
+
+# Singular values below this part of the largest are rounding: counts of atoms never come that close to each other.
+_RANK = 1e-10
 
 
 class Baseline(Float64Buffers):
@@ -106,7 +108,7 @@ def _accumulate(
     config: ModelConfig, training: GraphSource, system: list[str], atom: list[str]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     n = len(config.atomic_types)
-    reduced = {name: np.zeros((0, n + config.targets[name].num_subtargets)) for name in system}
+    groups: dict[str, dict[tuple[float, ...], tuple[int, np.ndarray]]] = {name: {} for name in system}
     sums = {name: np.zeros((n, config.targets[name].num_subtargets)) for name in atom}
     counts = {name: np.zeros_like(sums[name]) for name in atom}
     for arrays in chunks(training):
@@ -116,15 +118,35 @@ def _accumulate(
             labels = arrays.get(f"label:{name}")
             if labels is not None:
                 whole = np.isfinite(labels).all(axis=1)
-                rows = np.hstack([composition[whole], labels[whole]])
-                reduced[name] = np.asarray(np.linalg.qr(np.vstack([reduced[name], rows]), mode="r"))
+                _group(groups[name], composition[whole], labels[whole])
         for name in atom:
             labels = arrays.get(f"label:{name}")
             if labels is not None:
                 present = np.isfinite(labels)
                 np.add.at(sums[name], elements, np.where(present, labels, 0.0))
                 np.add.at(counts[name], elements, present.astype(float))
+    reduced = {name: _weighted_rows(groups[name], n, config.targets[name].num_subtargets) for name in system}
     return reduced, sums, counts
+
+
+def _group(
+    groups: dict[tuple[float, ...], tuple[int, np.ndarray]], composition: np.ndarray, labels: np.ndarray
+) -> None:
+    """Add labels [G, properties] to the count and the sum of their composition [G, elements]."""
+    kinds, which = np.unique(composition, axis=0, return_inverse=True)
+    for index, kind in enumerate(map(tuple, kinds)):
+        rows = labels[which.reshape(-1) == index]
+        count, total = groups.get(kind, (0, np.zeros(labels.shape[1])))
+        groups[kind] = (count + len(rows), total + rows.sum(axis=0))
+
+
+def _weighted_rows(
+    groups: Mapping[tuple[float, ...], tuple[int, np.ndarray]], elements: int, properties: int
+) -> np.ndarray:
+    """One row √n·(composition, mean label) for each composition that occurs n times: the same least squares as over all
+    structures, and exact where all are alike, so that rounding can't pass for information."""
+    rows = [np.sqrt(count) * np.hstack([kind, total / count]) for kind, (count, total) in groups.items()]
+    return np.array(rows).reshape(-1, elements + properties)
 
 
 def _known(
@@ -155,7 +177,7 @@ def _solve(
     warnings: list[str] = []
     rank = 0
     if fitted.any():
-        solution, _, rank, _ = np.linalg.lstsq(x[:, fitted], y - x[:, ~fitted] @ values[~fitted], rcond=None)
+        solution, _, rank, _ = np.linalg.lstsq(x[:, fitted], y - x[:, ~fitted] @ values[~fitted], rcond=_RANK)
         values[fitted] = solution
     for row, z in enumerate(config.atomic_types):
         if open_[row]:

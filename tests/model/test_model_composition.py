@@ -50,6 +50,15 @@ def test_one_composition_gives_the_smallest_solution_and_says_that_it_is_arbitra
     assert reports["energy"].sources[6] == "absent"
 
 
+def test_a_thousand_copies_of_one_molecule_have_rank_one_in_spite_of_rounding() -> None:
+    structures = molecules("C2H6O") * 1000
+    energies = -4209.6 + 0.2 * np.random.default_rng(2).normal(size=1000)
+    baseline, reports = fit(Graphs(structures, [{"energy": [[energy]]} for energy in energies]))
+    assert (reports["energy"].rank, reports["energy"].unknowns) == (1, 3)
+    values = baseline.values("energy")[:, 0].numpy()
+    np.testing.assert_allclose(values, energies.mean() * np.array([6, 2, 1]) / 41, rtol=1e-12)
+
+
 def test_isolated_atoms_are_taken_and_what_is_missing_is_fitted_around_them() -> None:
     isolated = {"energy": {1: -13.0, 8: -2041.25}}
     source = planted(molecules("H2O", "CH4", "CO2"))

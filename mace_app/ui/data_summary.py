@@ -1,9 +1,9 @@
 """What the inspections say about the data that options name: sizes of the splits, elements."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
+from mace_app.data.splits import fraction_size
 from mace_app.jobs import DatasetFolder, JobsError, Workspace
 from mace_app.options import DatasetOptions, IndicesOptions, Problem, RunOptions
 from mace_app.ui.elements import symbols
@@ -66,7 +66,7 @@ def split_sizes(space: Workspace, options: RunOptions) -> SplitSizes | None:
     elements = {z for file in training for z in file.elements}
     for name, value in (("validation_set", options.validation_set), ("test_set", options.test_set)):
         if isinstance(value, float):
-            sizes.append(sum(math.floor(file.structures * value) for file in training))
+            sizes.append(sum(fraction_size(file.structures, value) for file in training))
         elif isinstance(value, IndicesOptions):
             if isinstance(value.indices, str):
                 return None

@@ -63,15 +63,16 @@ def _loss_parts(form: Form, loc: Loc, target: TargetInfo) -> list[tuple[str, Loc
 def _loss_row(form: Form, label: str, loc: Loc) -> None:
     fields = {item.name: item for item in option_fields(LossPart)}
     names = ["type", "weight"]
-    if form.draft.get((*loc, "type"), "mse") == "huber":
+    if form.draft.get((*loc, "type"), "mse") == "huber" or form.draft.has((*loc, "delta")):
         names.append("delta")
     if form.advanced or form.draft.has((*loc, "reduction")):
         names.append("reduction")
     st.markdown(f"**{code(label)}**")
-    with st.grid(4, min_column_width=170, gap="small") as grid:
-        for name in names:
-            with grid.cell():
-                form.field(fields[name], (*loc, name))
+    form.brief = True
+    for place, name in zip(st.columns([1.5, 1, 1, 1.1], gap="small"), names, strict=False):
+        with place:
+            form.field(fields[name], (*loc, name))
+    form.brief = False
 
 
 def _switch_loss(form: Form, loc: Loc, mode: str) -> None:

@@ -58,7 +58,8 @@ class Form:
     """What the widgets of one script run share.
 
     ``elements`` are the atomic numbers of the chosen data. Options whose type no plain widget fits have an editor, by
-    name: in the grid of the others, or ``wide``, in a frame of its own.
+    name: in the grid of the others, or ``wide``, in a frame of its own. ``brief`` leaves out all text below the widgets
+    but errors.
     """
 
     draft: Draft
@@ -66,6 +67,7 @@ class Form:
     targets: Mapping[str, TargetInfo] = field(default_factory=dict)
     elements: Sequence[int] = ()
     advanced: bool = False
+    brief: bool = False
     editors: Mapping[str, "Editor"] = field(default_factory=dict)
     wide_editors: Mapping[str, "Editor"] = field(default_factory=dict)
     _edited: list[Loc] = field(default_factory=list)
@@ -136,9 +138,9 @@ class Form:
             self.editors[item.name](self, item, loc)
         else:
             getattr(self, f"_{kind_of(item)}")(item, loc)
-        if not self.advanced:
+        if not self.advanced and not self.brief:
             st.caption(sentence_markdown(item.help))
-        for value, reason in item.not_built_values.items() if self.advanced else ():
+        for value, reason in item.not_built_values.items() if self.advanced and not self.brief else ():
             st.caption(f"Not built yet: {sentence_markdown(f'`{value}`')}, because {sentence_markdown(reason)}")
         self._errors(loc)
 

@@ -46,7 +46,7 @@ def step_bar(now: str, problems: dict[str, list[Problem]], begun: bool) -> None:
 
 def back_and_next(now: str) -> None:
     place = STEPS.index(now)
-    with st.container(horizontal=True, horizontal_alignment="distribute"):
+    with st.container(horizontal=True, horizontal_alignment="distribute" if place > 0 else "right"):
         if place > 0:
             st.button("Back", key="train-back", icon=":material/arrow_back:", on_click=go_to, args=(STEPS[place - 1],))
         if place < len(STEPS) - 1:

@@ -21,7 +21,7 @@ from mace_app.ui.elements import symbols
 from mace_app.ui.state import failure, page
 from mace_app.ui.text import code, count, markdown
 from mace_app.ui.train_page import go_to, place_in_words, problem_list
-from mace_app.ui.wizard import STEPS, problems_by_step, start
+from mace_app.ui.wizard import STEPS, entries, problems_by_step, read_from, sources, start
 
 
 def review_step(draft: Draft, space: Workspace, options: RunOptions | None, problems: list[Problem]) -> None:
@@ -53,34 +53,34 @@ def _in_the_way(problems: list[Problem]) -> None:
 
 def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
     model, training = options.architecture.model, options.architecture.training
-    with st.grid(3, min_column_width=240, gap="small") as grid:
-        with grid.cell(), st.container(border=True, height="stretch", gap="small"):
-            st.markdown("**Data**")
-            if sizes is None:
-                st.caption("The split sizes show here once the data have been inspected.")
-            else:
-                st.markdown(
-                    f"{count(sizes.training, 'structure')} to learn from  \n"
-                    f"{count(sizes.validation, 'structure')} to validate  \n"
-                    f"{count(sizes.test, 'structure')} to test"
-                )
-                if sizes.isolated:
-                    st.caption(f"and {count(sizes.isolated, 'isolated atom')} for the baseline")
-                st.markdown(f"Elements: {symbols(sizes.elements)}")
-        with grid.cell(), st.container(border=True, height="stretch", gap="small"):
-            st.markdown("**Model**")
+    left, middle, right = st.columns(3, gap="small")
+    with left, st.container(border=True, height="stretch", gap="small"):
+        st.markdown("**Data**")
+        if sizes is None:
+            st.caption("The split sizes show here once the data have been inspected.")
+        else:
             st.markdown(
-                f"{code(model.hidden_irreps)}  \n{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} Å  \n"
-                f"correlation {model.correlation}, edges up to l = {model.max_ell}"
+                f"{count(sizes.training, 'structure')} to learn from  \n"
+                f"{count(sizes.validation, 'structure')} to validate  \n"
+                f"{count(sizes.test, 'structure')} to test"
             )
-        with grid.cell(), st.container(border=True, height="stretch", gap="small"):
-            st.markdown("**Training**")
-            lines = [f"{count(training.num_epochs, 'epoch')} in batches of {training.batch_size}"]
-            if sizes is not None and sizes.training >= training.batch_size:
-                steps = sizes.training // training.batch_size * training.num_epochs
-                lines.append(count(steps, "step"))
-            lines.append(f"{options.base_precision} bit on {markdown(options.device)}")
-            st.markdown("  \n".join(lines))
+            if sizes.isolated:
+                st.caption(f"and {count(sizes.isolated, 'isolated atom')} for the baseline")
+            st.markdown(f"Elements: {symbols(sizes.elements)}")
+    with middle, st.container(border=True, height="stretch", gap="small"):
+        st.markdown("**Model**")
+        st.markdown(
+            f"{code(model.hidden_irreps)}  \n{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} Å  \n"
+            f"correlation {model.correlation}, edges up to l = {model.max_ell}"
+        )
+    with right, st.container(border=True, height="stretch", gap="small"):
+        st.markdown("**Training**")
+        lines = [f"{count(training.num_epochs, 'epoch')} in batches of {training.batch_size}"]
+        if sizes is not None and sizes.training >= training.batch_size:
+            steps = sizes.training // training.batch_size * training.num_epochs
+            lines.append(count(steps, "step"))
+        lines.append(f"{options.base_precision} bit on {markdown(options.device)}")
+        st.markdown("  \n".join(lines))
     st.subheader("Targets", anchor=False)
     st.table(_target_rows(options), alt="Targets and their losses")
     changes = [change for change in simple_changes(options) if not change.loc[0].endswith("_set")]
@@ -123,9 +123,18 @@ def _change_row(change: Change) -> dict[str, str]:
     return {"Option": markdown(place_in_words(change.loc)), "Value": code(shown(change.value)), "Default": default}
 
 
+def _likely_name(space: Workspace, draft: Draft) -> str:
+    """The name of the first data set that is learnt from."""
+    chosen = entries(draft, "training_set")
+    ready, _ = sources(space, draft)
+    return next(
+        (source.label for source in ready if source.folder and chosen and source.path == read_from(chosen[0])), ""
+    )
+
+
 def _launch(draft: Draft, space: Workspace, options: RunOptions | None, blocked: bool) -> None:
     if "option-run-name" not in st.session_state:
-        st.session_state["option-run-name"] = draft.name
+        st.session_state["option-run-name"] = draft.name or _likely_name(space, draft)
 
     def rename() -> None:
         draft.name = st.session_state["option-run-name"]
@@ -149,7 +158,7 @@ def _launch(draft: Draft, space: Workspace, options: RunOptions | None, blocked:
         )
     if pressed and options is not None:
         try:
-            run = start(space, with_absolute_paths(options), draft.name)
+            run = start(space, with_absolute_paths(options), st.session_state["option-run-name"])
         except (JobsError, OptionsError) as error:
             failure("The run could not be started", error)
             return

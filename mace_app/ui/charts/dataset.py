@@ -67,5 +67,5 @@ def compositions_figure(compositions: Iterable[Composition], most: int = 15) -> 
         hovertemplate="%{y}: %{x} structures<extra></extra>",
     )
     figure.update_layout(bargap=0.3)
-    figure.update_yaxes(type="category")
+    figure.update_yaxes(type="category", ticksuffix=" ")
     return figure

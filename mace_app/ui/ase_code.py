@@ -11,7 +11,7 @@ def ase_code(file_name: str, targets: list[TargetInfo]) -> str:
     It needs ``pip install metatomic-ase`` only. A variant such as ``energy/pbe`` is asked for by name; what is no
     energy is computed beside it as an additional output.
     """
-    energy = next((target for target in targets if target.is_energy), None)
+    energy = next((target for target in targets if target.name.split("/")[0] == "energy"), None)
     others = [target for target in targets if target is not energy]
     lines = ["from ase.io import read", "from metatomic_ase import MetatomicCalculator"]
     if others:
@@ -24,28 +24,31 @@ def ase_code(file_name: str, targets: list[TargetInfo]) -> str:
             lines.append(f"    {_text(target.name)}: ModelOutput({asked}),")
         lines.append("}")
     if energy is None:
-        lines += [
-            f"calculator = MetatomicCalculator({_text(file_name)})",
-            "results = calculator.run_model(atoms, outputs)",
-        ]
+        lines.append(f"calculator = MetatomicCalculator({_text(file_name)})")
+        lines.append("results = calculator.run_model(atoms, outputs)")
     else:
-        arguments = [_text(file_name)]
-        variant = energy.name.partition("/")[2]
-        if variant:
-            arguments.append(f'variants={{"energy": {_text(variant)}}}')
-        if others:
-            arguments.append("additional_outputs=outputs")
-        if not (energy.has_forces or energy.has_stress):
-            arguments.append("do_gradients_with_energy=False")
-        lines += [f"atoms.calc = MetatomicCalculator({', '.join(arguments)})", ""]
-        lines.append('print("energy:", atoms.get_potential_energy(), "eV")')
-        lines.append('print("forces:", atoms.get_forces(), "eV/Å")')
-        if energy.has_stress:
-            lines.append('print("stress:", atoms.get_stress(voigt=False), "eV/Å³")')
-        if others:
-            lines.append("results = atoms.calc.additional_outputs")
-    lines += [f"print({_text(target.name)}, results[{_text(target.name)}].block().values)" for target in others]
+        lines += _with_energy(file_name, energy, bool(others))
+    for target in others:
+        lines.append(f"for block in results[{_text(target.name)}].blocks():")
+        lines.append(f"    print({_text(target.name + ':')}, block.values.detach().cpu().numpy())")
     return "\n".join(lines) + "\n"
+
+
+def _with_energy(file_name: str, energy: TargetInfo, others: bool) -> list[str]:
+    arguments = [_text(file_name)]
+    variant = energy.name.partition("/")[2]
+    if variant:
+        arguments.append(f'variants={{"energy": {_text(variant)}}}')
+    if others:
+        arguments.append("additional_outputs=outputs")
+    lines = [f"atoms.calc = MetatomicCalculator({', '.join(arguments)})", ""]
+    lines.append('print("energy:", atoms.get_potential_energy(), "eV")')
+    lines.append('print("forces:", atoms.get_forces(), "eV/Å")')
+    if energy.has_stress:
+        lines.append('print("stress:", atoms.get_stress(voigt=False), "eV/Å³")')
+    if others:
+        lines.append("results = atoms.calc.additional_outputs")
+    return lines
 
 
 def _text(value: str) -> str:

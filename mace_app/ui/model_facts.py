@@ -19,7 +19,7 @@ KEY = "mace_studio"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Elements as atomic numbers; ``cutoff`` of one layer and ``reach`` of all layers in the data's length unit."""
+    """Elements as atomic numbers; ``cutoff`` of one layer in Å; unknown is empty or None."""
 
     elements: list[int]
     targets: list[TargetInfo]
@@ -27,10 +27,6 @@ class ModelFacts:
     layers: int | None
     irreps: str
     precision: int | None
-
-    @property
-    def energy(self) -> TargetInfo | None:
-        return next((target for target in self.targets if target.is_energy), None)
 
 
 def model_facts(run: RunFolder) -> ModelFacts:

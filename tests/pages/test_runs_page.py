@@ -82,10 +82,10 @@ def test_a_failed_run_says_why_as_text_and_has_its_log_one_click_away(
     run = named(full_workspace(workspace_path), "bold")
     app = open_page("runs", run=run.id)
     assert "lower `learning_rate`" in app.error[0].value and "\\<script\\>" in app.error[0].value
-    assert [block.label for block in app.expander][0] == "Log"
+    assert next(block.label for block in app.expander) == "Log"
 
 
-def test_a_finished_run_shows_errors_per_split_and_the_checks_of_the_file(open_page: OpenPage, space: Workspace) -> None:
+def test_a_finished_run_shows_errors_per_split_and_checks_of_the_file(open_page: OpenPage, space: Workspace) -> None:
     run = make_run(space, "done", "finished")
     add_epochs(run, 0, 3)
     finish(run, b"model")

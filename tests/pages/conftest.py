@@ -6,6 +6,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mace_app.jobs import DatasetFolder, Workspace
+from mace_app.jobs.inspection import inspect
+
 SHELL = Path(__file__).resolve().parents[2] / "mace_app" / "ui" / "shell.py"
 
 
@@ -31,3 +34,27 @@ def open_page(workspace_path: Path) -> Callable[..., AppTest]:
         return app
 
     return open_
+
+
+@pytest.fixture
+def add_file(workspace_path: Path, tmp_path: Path) -> Callable[..., DatasetFolder]:
+    """``add_file(text, confirm=True)`` adds a file, inspects it here and now, and may confirm the suggested mapping."""
+
+    def add(text: str, name: str = "structures.xyz", confirm: bool = False) -> DatasetFolder:
+        path = tmp_path / name
+        path.write_text(text)
+        with path.open("rb") as stream:
+            folder = Workspace(workspace_path).add_dataset(path.stem, stream, original=name)
+        inspect(folder)
+        if confirm:
+            from mace_app.data import suggest_mapping
+            from mace_app.ui.dataset_view import label_keys
+            from mace_app.ui.mapping import rows_of, targets_of
+
+            inspection = folder.inspection()
+            assert inspection is not None, folder.inspection_error()
+            targets = targets_of(rows_of(suggest_mapping(inspection)), label_keys(inspection))
+            folder.write_mapping({"length_unit": "angstrom", "targets": targets})
+        return folder
+
+    return add

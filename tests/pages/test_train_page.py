@@ -3,6 +3,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from page_helpers import all_text
 from streamlit.testing.v1 import AppTest
 
 from mace_app.options import option_fields, parse_yaml
@@ -14,18 +15,6 @@ from mace_app.ui.draft import Draft
 OpenPage = Callable[..., AppTest]
 R_MAX = "option-architecture-model-r_max"
 IRREPS = "option-architecture-model-hidden_irreps"
-
-
-def all_text(app: AppTest) -> str:
-    """Everything a person can read on the page."""
-    parts = [element.value for element in (*app.markdown, *app.caption, *app.subheader, *app.title, *app.error)]
-    parts += [block.proto.body for block in app.get("html")]
-    parts += [
-        widget.label for kind in ("text_input", "number_input", "toggle", "selectbox") for widget in app.get(kind)
-    ]
-    parts += [widget.label for kind in ("button_group", "multiselect") for widget in app.get(kind)]
-    parts += [str(element.proto) for element in app.get("expandable")]
-    return "\n".join(str(part) for part in parts).replace("\\", "")
 
 
 def yaml_shown(app: AppTest) -> str:

@@ -53,7 +53,7 @@ def _summary(column: KeyColumn, survey: "Survey") -> KeySummary:
     if role.name == "energy":
         unit, unit_reason = energy_unit(column.name, column.place, fitted, _hydrogen_unit(column.name, survey))
     elif role.name == "dipole":
-        unit, unit_reason = "e·Å", "usual beside eV and Å; the values can't tell it from Debye"
+        unit, unit_reason = "e*Angstrom", "usual beside eV and Å; the values can't tell it from Debye"
     elif role.name == "charges":
         unit, unit_reason = "e", "partial charges are given in elementary charges"
     return KeySummary(

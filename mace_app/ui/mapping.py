@@ -11,7 +11,8 @@ from mace_app.options import DatasetOptions, Problem, problems_of
 from mace_app.options.targets import current_name
 
 DERIVATIVES = ("forces", "stress", "virial")
-UNITS = ("eV", "Hartree", "kcal/mol", "kJ/mol", "eV/Å", "e·Å", "Debye", "a.u.", "e")
+# Written so that metatomic, which has to accept them in the end, can read them.
+UNITS = ("eV", "Hartree", "kcal/mol", "kJ/mol", "eV/Angstrom", "e*Angstrom", "Debye", "e")
 VECTOR = "vector"
 VALUES = "separate values"
 

@@ -1,0 +1,164 @@
+"""The command line: ``python -m mace_app train|export|evaluate|inspect``.
+
+Nothing heavy is imported before a command needs it, so that help is instant.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+DESCRIPTION = "Train, check and export MACE potentials. The browser app starts with `streamlit run app.py`."
+HIDDEN = {"work", "supervise"}
+BAD_INPUT = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(prog="python -m mace_app", description=DESCRIPTION)
+    commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train a model as an options file says", description=train_.__doc__)
+    train.add_argument("options", type=Path, help="options.yaml; with --resume also the folder of a run")
+    train.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="run folder (default: a new one in the workspace)")
+    train.add_argument("--name", help="name of the run (default: the options file's)")
+    train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
+    _threads(train)
+    train.set_defaults(call=train_)
+
+    export = commands.add_parser("export", help="write a trained model for simulations", description=export_.__doc__)
+    export.add_argument("model", type=Path, help="run folder or checkpoint (.safetensors)")
+    export.add_argument("-o", "--output", type=Path, default=Path("model.pt"), metavar="FILE", help="file to write (%(default)s)")
+    export.add_argument("--structures", type=Path, metavar="FILE", help="structures to check it on (default: the run's)")
+    export.set_defaults(call=export_)
+
+    evaluate = commands.add_parser("evaluate", help="errors of a model on labelled structures", description=evaluate_.__doc__)
+    evaluate.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or exported model (.pt)")
+    evaluate.add_argument("data", type=Path, nargs="+", help="files of structures, or a .yaml with data sets")
+    evaluate.add_argument("-o", "--output", type=Path, metavar="FILE", help="write predictions to this .xyz or .npz")
+    evaluate.add_argument("--batch-size", type=int, default=16, metavar="N", help="structures at once (%(default)s)")
+    evaluate.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    evaluate.add_argument("--json", action="store_true", help="print the errors as JSON")
+    _threads(evaluate)
+    evaluate.set_defaults(call=evaluate_)
+
+    inspect = commands.add_parser("inspect", help="what is in files of structures", description=inspect_.__doc__)
+    inspect.add_argument("files", type=Path, nargs="+", help="files of structures, for example .xyz")
+    inspect.add_argument("--json", action="store_true", help="print everything that was found as JSON")
+    inspect.set_defaults(call=inspect_)
+
+    work = commands.add_parser("work", description="Do the work of a run folder; started by the supervisor.")
+    work.add_argument("run", type=Path)
+    _threads(work)
+    work.set_defaults(call=work_)
+    return root
+
+
+def _threads(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--threads", type=int, metavar="N", help="CPU threads to compute with")
+
+
+def train_(arguments: argparse.Namespace) -> int:
+    """Train as an options file says. Everything goes into one folder: log, metrics, checkpoints, the exported model."""
+    from mace_app.options import load_options
+    from mace_app.tasks.folders import continued_run, new_run, resume_hint
+
+    if arguments.resume:
+        run = continued_run(arguments.options, arguments.output)
+    else:
+        options = load_options(arguments.options, check_files=True)
+        run = new_run(options, arguments.output, arguments.name or arguments.options.stem)
+    print(f"Run folder: {run.path}", file=sys.stderr, flush=True)
+    outcome = _train(run.path, arguments.threads, quiet=False)
+    if outcome == 0:
+        print(f"Model: {run.model_file}" if run.model_file.exists() else "There is no exported model.", file=sys.stderr)
+    if run.info().state in ("stopped", "interrupted"):
+        print(resume_hint(run), file=sys.stderr)
+    return outcome
+
+
+def work_(arguments: argparse.Namespace) -> int:
+    """The work of a run folder, without a terminal; how it ends is in ``run.json``."""
+    return _train(arguments.run, arguments.threads, quiet=True)
+
+
+def _train(folder: Path, threads: int | None, quiet: bool) -> int:
+    from mace_app.jobs import RunFolder
+    from mace_app.tasks.terminal import Terminal
+    from mace_app.tasks.train import train_run
+
+    terminal = None if quiet else Terminal()
+    try:
+        outcome = train_run(RunFolder(folder), terminal, threads)
+    finally:
+        if terminal is not None:
+            terminal.close()
+    return 1 if outcome == "failed" else 0
+
+
+def export_(arguments: argparse.Namespace) -> int:
+    """Write a trained model as a metatomic file, after a fresh process agreed with it on real structures."""
+    from mace_app.tasks.export import export_model
+
+    report = export_model(arguments.model, arguments.output, arguments.structures)
+    for check in report.checks:
+        print(check)
+    print(f"Model: {arguments.output}")
+    return 0
+
+
+def evaluate_(arguments: argparse.Namespace) -> int:
+    """Errors of a model on labelled structures. Keys of the labels are those of the run, unless a .yaml names them."""
+    from mace_app.tasks.evaluate import evaluate_model
+
+    print(
+        evaluate_model(
+            arguments.model,
+            arguments.data,
+            output=arguments.output,
+            batch_size=arguments.batch_size,
+            device=arguments.device,
+            as_json=arguments.json,
+            threads=arguments.threads,
+        )
+    )
+    return 0
+
+
+def inspect_(arguments: argparse.Namespace) -> int:
+    """What files of structures hold: keys with coverage and ranges, elements, sizes, and what looks wrong."""
+    from mace_app.tasks.inspect import inspect_structures
+
+    print(inspect_structures(arguments.files, arguments.json))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["supervise"]:
+        from mace_app.jobs.supervisor import main as supervise
+
+        return supervise(arguments[1:])
+    parsed = parser().parse_args(arguments)
+    return _said(parsed.call, parsed)
+
+
+def _said(call: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command; what a person did wrong is said in sentences, one a line."""
+    from mace_app.data import DataError
+    from mace_app.jobs import JobsError
+    from mace_app.options import OptionsError
+
+    try:
+        return call(arguments)
+    except (DataError, JobsError, OptionsError) as error:
+        print(error, file=sys.stderr)
+        return BAD_INPUT
+    except BrokenPipeError:
+        return 1  # the reader, such as `head`, has seen enough
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,88 @@
+"""Between a task and its run folder: log, progress, metrics, and the wish to stop."""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+
+from mace_app.jobs import ProgressWriter, RunFolder
+from mace_app.jobs.run_state import StopMode
+
+LOOK_SECONDS = 0.25
+
+
+class Listener(Protocol):
+    """Someone who watches, such as a terminal."""
+
+    def log(self, text: str) -> None: ...
+
+    def progress(self, fields: Mapping[str, Any]) -> None: ...
+
+
+class RunRecorder:
+    """Writes what a training tells into a run folder and passes it on to ``listener``."""
+
+    def __init__(self, run: RunFolder, listener: Listener | None = None) -> None:
+        self.run = run
+        self.listener = listener
+        self._write_progress = ProgressWriter(run)
+        self._stop: StopMode | None = None
+        self._looked = -LOOK_SECONDS
+
+    def log(self, text: str) -> None:
+        self.run.append_log(text)
+        if self.listener is not None:
+            self.listener.log(text)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        self.run.append_metrics(record)
+
+    def parity(self, arrays: Mapping[str, np.ndarray], epoch: int) -> None:
+        self.run.write_parity(arrays, epoch)
+
+    def progress(self, **fields: Any) -> None:
+        self._write_progress(**fields)
+        if self.listener is not None:
+            self.listener.progress(fields)
+
+    def flush(self) -> None:
+        self._write_progress.flush()
+
+    def checkpoint_path(self, kind: str) -> Path:
+        return self.run.checkpoint_path(kind)
+
+    def stop_requested(self) -> bool:
+        return self.stop_mode() is not None
+
+    def stop_mode(self) -> StopMode | None:
+        """``now`` wins over ``best``. The folder is looked at a few times a second, however often this is asked."""
+        now = time.monotonic()
+        if self._stop != "now" and now - self._looked >= LOOK_SECONDS:
+            self._looked = now
+            self._stop = self.run.stop_requested() or self._stop
+        return self._stop
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Inside the block SIGTERM and the first Ctrl-C ask to stop and keep the best; a second Ctrl-C interrupts."""
+
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self._stop = self._stop or "best"
+            if number == signal.SIGINT:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals only ever reach the main thread
+            return
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

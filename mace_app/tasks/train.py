@@ -1,0 +1,291 @@
+"""A training from options to an exported model, inside one run folder."""
+
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import numpy as np
+import torch
+
+from mace_app.data import GraphSet, PreparedData, prepare
+from mace_app.evaluation import Evaluation, evaluate
+from mace_app.export import ExportMetadata, ExportRefused, ExportReport, build_atomistic_model, export_metatomic
+from mace_app.jobs import RunFolder
+from mace_app.model import MaceModel, ModelConfig, fit_baseline, fit_scaler
+from mace_app.options import RunOptions, dump_options, resolve_loss
+from mace_app.tasks.errors import Stopped, sentence
+from mace_app.tasks.recorder import Listener, RunRecorder
+from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
+from mace_app.tasks.statistics import label_statistics
+from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
+
+Outcome = Literal["finished", "stopped", "failed"]
+
+
+def train_run(run: RunFolder, listener: Listener | None = None, threads: int | None = None) -> Outcome:
+    """Do what ``options.yaml`` of the folder asks; go on from ``checkpoints/last`` where there is one.
+
+    Whatever happens is written into the folder: the state and, on failure, one sentence in ``run.json``, the traceback
+    in ``log.txt``. SIGTERM, Ctrl-C and a stop request end the training and keep the best epoch.
+    """
+    set_threads(threads)
+    recorder = RunRecorder(run, listener)
+    run.start(command=sys.argv, versions=versions())
+    try:
+        with recorder.signals(), _warnings_to(recorder):
+            outcome, reason = _train(run, recorder)
+    except Stopped:
+        outcome, reason = "stopped", "Stopped while the data were being prepared; nothing was trained yet."
+    except KeyboardInterrupt:
+        run.set_state("interrupted", "Interrupted at the keyboard. Resume continues from the last checkpoint.")
+        raise
+    except Exception as error:  # noqa: BLE001 - written down where its reader looks, whatever it is
+        outcome, reason = "failed", sentence(error)
+        run.append_log(traceback.format_exc())
+    recorder.log(_closing(outcome, reason))
+    recorder.flush()
+    run.set_state(outcome, reason)
+    return outcome
+
+
+def _closing(outcome: Outcome, reason: str | None) -> str:
+    word = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}[outcome]
+    return f"{word}: {reason}" if reason else f"{word}."
+
+
+def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
+    options = _with_seed(run)
+    assert options.seed is not None
+    device = choose_device(options.device)
+    run.update(device=str(device), seed=options.seed)
+    recorder.log(f"Training on {device_name(device)}, {options.base_precision} bit, seed {options.seed}.")
+    prepared = _prepare(run, options, recorder)
+    set_seed(options.seed)
+    resume = run.checkpoint_path("last")
+    begun = resume.exists()
+    model = make_model(options, prepared)
+    if not begun:
+        fit_normalisation(model, options, prepared, recorder)
+    else:
+        model = load_model(resume)
+    parameters = sum(weight.numel() for weight in model.parameters())
+    run.update(parameters=parameters)
+    recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
+    check_exportable(model, _metadata(options, run))
+
+    loss = resolve_loss(options.architecture.training, model.config.targets)
+    length_unit = options.training_datasets[0].systems.length_unit
+    reported = reported_labels(model.config.targets, model.config.per_structure_targets, length_unit)
+    run.start_metrics({label: entry.unit for label, entry in reported.items()}, list(reported))
+    trainer = Trainer(model, prepared, options.architecture.training, loss, recorder, device, options.seed, length_unit)
+    result = trainer.run(resume if begun else None)
+    run.update(best_epoch=result.best_epoch)
+    return _finish(run, options, prepared, recorder, result, device)
+
+
+def _with_seed(run: RunFolder) -> RunOptions:
+    """The options; a seed that was left open is drawn and written into them, so that a resume repeats it."""
+    options = run.options()
+    if options.seed is not None:
+        return options
+    seed = run.info().seed
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    options = options.model_copy(update={"seed": seed})
+    run.write_options(dump_options(options))
+    return options
+
+
+def _prepare(run: RunFolder, options: RunOptions, recorder: RunRecorder) -> PreparedData:
+    def progress(done: int, total: int, message: str) -> None:
+        if recorder.stop_requested():
+            raise Stopped
+        recorder.progress(phase="preparing", message=message, done=done, total=total)
+
+    recorder.progress(phase="preparing", message="Reading the data")
+    prepared = prepare(options, run.data_path, progress)
+    run.write_splits(prepared.splits)
+    run.update(data=prepared.files)
+    for file in prepared.files:
+        recorder.log(f"{file['path']}: {file['structures']} structures")
+    sizes = (
+        f"{len(prepared.training)} to train on, {len(prepared.validation)} to validate, {len(prepared.test)} to test"
+    )
+    recorder.log(f"Structures: {sizes}.")
+    for warning in prepared.warnings:
+        recorder.log(f"Warning: {warning}")
+    count = len(prepared.training) + len(prepared.validation) + len(prepared.test)
+    if options.print_stats is True or (options.print_stats == "auto" and count < 1_000_000):
+        for line in label_statistics(prepared, list(_labels(prepared))):
+            recorder.log(line)
+    return prepared
+
+
+def _labels(prepared: PreparedData) -> list[str]:
+    return [label for target in prepared.targets.values() for label in target.labels()]
+
+
+def make_model(options: RunOptions, prepared: PreparedData) -> MaceModel:
+    """Random weights from torch's global generator; baseline 0, scale 1."""
+    hypers = options.architecture.model
+    neighbours = hypers.avg_num_neighbors
+    config = ModelConfig(
+        hypers=hypers,
+        atomic_types=prepared.atomic_types,
+        targets=prepared.targets,
+        avg_num_neighbors=prepared.training.avg_num_neighbors() if neighbours == "auto" else neighbours,
+        per_structure_targets=tuple(options.architecture.training.per_structure_targets),
+    )
+    return MaceModel(config, torch.float32 if options.base_precision == 32 else torch.float64)
+
+
+def fit_normalisation(model: MaceModel, options: RunOptions, prepared: PreparedData, recorder: RunRecorder) -> None:
+    training = options.architecture.training
+    recorder.progress(phase="preparing", message="Fitting baseline and scale")
+    baselines = fit_baseline(
+        model.config, model.baseline, prepared.training, prepared.isolated_atoms, training.atomic_baseline
+    )
+    for baseline in baselines:
+        atoms = ", ".join(
+            f"{z}: {', '.join(f'{value:.6g}' for value in values)} ({baseline.sources[z]})"
+            for z, values in baseline.values.items()
+        )
+        recorder.log(f"Baseline of {baseline.target}: {atoms}")
+    scales = fit_scaler(
+        model.config,
+        model.scaler,
+        model.baseline,
+        prepared.training,
+        training.scale_targets,
+        training.energy_scale,
+        training.fixed_scaling_weights,
+    )
+    for scale in scales:
+        recorder.log(f"Scale of {scale.target}: {', '.join(f'{s:.6g}' for s in scale.scale)} ({scale.source})")
+    for warning in [text for report in baselines for text in report.warnings] + [
+        text for report in scales for text in report.warnings
+    ]:
+        recorder.log(f"Warning: {warning}")
+
+
+def check_exportable(model: MaceModel, metadata: ExportMetadata) -> None:
+    """Raise ExportRefused now rather than after hours of training, for example for a missing unit."""
+    build_atomistic_model(model, metadata)
+
+
+def _metadata(options: RunOptions, run: RunFolder) -> ExportMetadata:
+    info = run.info()
+    unit = options.training_datasets[0].systems.length_unit or "angstrom"
+    return ExportMetadata(name=info.name, description=f"MACE trained with MACE Studio, run {info.id}", length_unit=unit)
+
+
+def _finish(
+    run: RunFolder,
+    options: RunOptions,
+    prepared: PreparedData,
+    recorder: RunRecorder,
+    result: TrainingResult,
+    device: torch.device,
+) -> tuple[Outcome, str | None]:
+    """Export and evaluate the best epoch; then how the run ended."""
+    if result.best_epoch is None:
+        if result.failure is not None:
+            return "failed", result.failure
+        return "stopped", "Stopped before the first epoch was finished, so there is no model. Resume continues."
+    if recorder.stop_mode() == "now":
+        return "stopped", f"Stopped after epoch {result.last_epoch}, at once and without an export. Resume continues."
+    model = load_model(run.checkpoint_path("best")).to(device)
+    refused: ExportRefused | None = None
+    exported: ExportReport | None = None
+    recorder.progress(phase="exporting", message=f"Exporting epoch {result.best_epoch}", best_epoch=result.best_epoch)
+    try:
+        exported = export_metatomic(model, run.model_file, _metadata(options, run), _held_out(prepared))
+    except ExportRefused as error:
+        refused = error
+    splits = _evaluate_splits(model, options, prepared, recorder) if options.final_eval else {}
+    report: dict[str, Any] = {
+        "best_epoch": result.best_epoch,
+        "splits": {name: evaluation.to_json() for name, evaluation in splits.items()},
+    }
+    if exported is not None:
+        report["export"] = exported.to_json()
+        for check in exported.checks:
+            recorder.log(f"Export, {check}")
+    run.write_report(report)
+    recorder.progress(phase="done", message="Done", eta_seconds=0.0, best_epoch=result.best_epoch)
+    if refused is not None:
+        raise refused
+    kept = f"epoch {result.best_epoch} was exported as {run.model_file.name}"
+    if result.failure is not None:
+        return "failed", f"{result.failure} The best so far, {kept}."
+    if result.stopped:
+        done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
+        return "stopped", f"Stopped after {done}; the best, {kept}. Resume continues."
+    return "finished", None
+
+
+def _held_out(prepared: PreparedData) -> GraphSet:
+    """Structures the model did not learn from, where there are any."""
+    return next(graphs for graphs in (prepared.test, prepared.validation, prepared.training) if len(graphs))
+
+
+def _evaluate_splits(
+    model: MaceModel, options: RunOptions, prepared: PreparedData, recorder: RunRecorder
+) -> dict[str, Evaluation]:
+    """Errors of the model on every split; what a stop cuts short is left out."""
+    sets = {"training": prepared.training, "validation": prepared.validation, "test": prepared.test}
+    total = sum(len(graphs) for graphs in sets.values())
+    done = 0
+
+    def on_batch(structures: int) -> None:
+        nonlocal done
+        done += structures
+        recorder.progress(phase="evaluating", message="Errors of the exported model", done=done, total=total)
+        if recorder.stop_mode() == "now":
+            raise Stopped
+
+    found = {}
+    for name, graphs in sets.items():
+        if len(graphs) == 0:
+            continue
+        try:
+            found[name] = evaluate(
+                model,
+                graphs,
+                options.architecture.training.batch_size,
+                options.training_datasets[0].systems.length_unit,
+                on_batch=on_batch,
+            )
+        except Stopped:
+            break
+        for label, errors in found[name].errors.items():
+            recorder.log(f"{name}: {label} MAE {errors.mae:.5g}, RMSE {errors.rmse:.5g} {errors.unit}")
+    return found
+
+
+@contextmanager
+def _warnings_to(recorder: RunRecorder) -> Iterator[None]:
+    """Python warnings go to the log, once each, instead of between the lines of a progress bar."""
+    seen: set[str] = set()
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        text = f"{category.__name__}: {str(message).splitlines()[0]} ({Path(filename).name}:{lineno})"
+        if text not in seen:
+            seen.add(text)
+            recorder.run.append_log(text)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        warnings.showwarning = show
+        yield

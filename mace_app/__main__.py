@@ -19,7 +19,9 @@ def parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train a model as an options file says", description=train_.__doc__)
     train.add_argument("options", type=Path, help="options.yaml; with --resume also the folder of a run")
-    train.add_argument("-o", "--output", type=Path, metavar="FOLDER", help="run folder (default: a new one in the workspace)")
+    train.add_argument(
+        "-o", "--output", type=Path, metavar="FOLDER", help="run folder (default: a new one in the workspace)"
+    )
     train.add_argument("--name", help="name of the run (default: the options file's)")
     train.add_argument("--resume", action="store_true", help="go on from the last checkpoint of the run")
     _threads(train)
@@ -27,11 +29,17 @@ def parser() -> argparse.ArgumentParser:
 
     export = commands.add_parser("export", help="write a trained model for simulations", description=export_.__doc__)
     export.add_argument("model", type=Path, help="run folder or checkpoint (.safetensors)")
-    export.add_argument("-o", "--output", type=Path, default=Path("model.pt"), metavar="FILE", help="file to write (%(default)s)")
-    export.add_argument("--structures", type=Path, metavar="FILE", help="structures to check it on (default: the run's)")
+    export.add_argument(
+        "-o", "--output", type=Path, default=Path("model.pt"), metavar="FILE", help="file to write (%(default)s)"
+    )
+    export.add_argument(
+        "--structures", type=Path, metavar="FILE", help="structures to check it on (default: the run's)"
+    )
     export.set_defaults(call=export_)
 
-    evaluate = commands.add_parser("evaluate", help="errors of a model on labelled structures", description=evaluate_.__doc__)
+    evaluate = commands.add_parser(
+        "evaluate", help="errors of a model on labelled structures", description=evaluate_.__doc__
+    )
     evaluate.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or exported model (.pt)")
     evaluate.add_argument("data", type=Path, nargs="+", help="files of structures, or a .yaml with data sets")
     evaluate.add_argument("-o", "--output", type=Path, metavar="FILE", help="write predictions to this .xyz or .npz")

@@ -45,7 +45,9 @@ class Terminal:
         if self._bar is None:
             return
         done, total = self._fields.get("done"), self._fields.get("total")
-        self._bar.set_description_str(str(self._fields.get("message") or PHASES.get(self._phase or "", "")), refresh=False)
+        self._bar.set_description_str(
+            str(self._fields.get("message") or PHASES.get(self._phase or "", "")), refresh=False
+        )
         self._bar.set_postfix_str(postfix(self._fields), refresh=False)
         if done is not None and total:
             self._bar.update(min(1.0, done / total) - self._bar.n)

@@ -1,5 +1,7 @@
 """Small data and readable pages for the tests in this folder."""
 
+import html
+
 from streamlit.testing.v1 import AppTest
 
 
@@ -28,4 +30,4 @@ def all_text(app: AppTest) -> str:
     ]
     for table in app.table:
         parts += [str(value) for row in table.value.itertuples() for value in row]
-    return "\n".join(str(part) for part in parts).replace("\\", "")
+    return html.unescape("\n".join(str(part) for part in parts).replace("\\", ""))

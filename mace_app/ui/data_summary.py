@@ -102,7 +102,6 @@ def _files(datasets: list[DatasetOptions], known: dict[str, FileSummary]) -> lis
 def split_problems(options: RunOptions, sizes: SplitSizes) -> list[Problem]:
     """What the options can't know but the inspected files show, so that no run is started that must fail."""
     found = []
-    training = options.architecture.training
     if sizes.training < 1:
         found.append(
             Problem(
@@ -111,15 +110,7 @@ def split_problems(options: RunOptions, sizes: SplitSizes) -> list[Problem]:
                 "add data or lower the shares.",
             )
         )
-    elif training.num_epochs > 0 and sizes.training < training.batch_size:
-        found.append(
-            Problem(
-                ("architecture", "training", "batch_size"),
-                f"A batch of {training.batch_size} can't be filled: {sizes.training} structures are left to learn "
-                f"from. Choose at most {sizes.training}.",
-            )
-        )
-    if sizes.validation < 1 and training.num_epochs > 0:
+    if sizes.validation < 1 and options.architecture.training.num_epochs > 0:
         whole = sizes.training + sizes.test
         found.append(
             Problem(

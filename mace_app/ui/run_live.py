@@ -48,8 +48,9 @@ def _status(run: RunFolder, drawn_state: str) -> None:
         st.rerun(scope="app")
     progress = progress_of(run)
     history = reader_of(run).refresh()
-    if info.state in ("running", "stopping"):
-        _progress_bar(info, progress)
+    with st.container():
+        if info.state in ("running", "stopping"):
+            _progress_bar(info, progress)
     _cards(info, progress, history)
 
 

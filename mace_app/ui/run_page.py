@@ -61,8 +61,10 @@ def _list_page(space: Workspace) -> None:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             group = st.segmented_control("Show", list(GROUPS), default="All", required=True, key="runs-group") or "All"
             words = st.text_input("Name contains", key="runs-words", width=260)
-    every = LIST_SECONDS if any(_active(run) for run in runs) else None
-    st.fragment(_list, run_every=every)(space, group, words.strip().lower())
+    active = any(_active(run) for run in runs)
+    if active:
+        _revive(space)
+    st.fragment(_list, run_every=LIST_SECONDS if active else None)(space, group, words.strip().lower())
 
 
 def _list(space: Workspace, group: str, words: str) -> None:
@@ -107,20 +109,35 @@ def _run_page(space: Workspace, run: RunFolder) -> None:
         if st.button("Delete", icon=":material/delete:"):
             confirm_delete(space, run, run.id)
         return
-    _header(space, run, info)
-    actions(space, run, info)
-    if info.state in ACTIVE_STATES and info.state != "queued":
-        _revive(space)
-    if info.reason:
-        (st.error if info.state in ("failed", "interrupted") else st.info)(
-            sentence_markdown(info.reason), icon=":material/error:" if info.state == "failed" else ":material/info:"
-        )
+    # Each part has a container of its own, also when it is empty: what comes or goes above must not move the charts to
+    # another place in the page, or the browser would make them anew and their zoom would be lost.
+    with st.container():
+        _header(space, run, info)
+    with st.container():
+        actions(space, run, info)
+        if info.state in ACTIVE_STATES:
+            _revive(space)
+    with st.container():
+        _reason(info)
     _log(run)
-    live_status(run, info)
-    _report(run)
-    live_charts(run, info)
-    _settings(run, info)
+    with st.container():
+        live_status(run, info)
+    with st.container():
+        _report(run)
+    with st.container():
+        live_charts(run, info)
+    with st.container():
+        _settings(run, info)
     _files(run)
+
+
+def _reason(info: RunInfo) -> None:
+    if not info.reason:
+        return
+    if info.state in ("failed", "interrupted"):
+        st.error(sentence_markdown(info.reason), icon=":material/error:")
+    else:
+        st.info(sentence_markdown(info.reason), icon=":material/info:")
 
 
 def _back() -> None:
@@ -130,7 +147,7 @@ def _back() -> None:
 
 
 def _revive(space: Workspace) -> None:
-    """A supervisor notices when a training process has died; without one the run would seem to go on for ever."""
+    """Without a supervisor a waiting run would wait, and one whose process died would seem to go on, for ever."""
     try:
         space.ensure_supervisor()
     except (JobsError, OSError) as error:

@@ -1,5 +1,7 @@
 """The last step of the Train page: what will be trained, what is in the way, and the button."""
 
+import math
+
 import streamlit as st
 
 from mace_app.jobs import JobsError, Workspace
@@ -76,8 +78,8 @@ def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
     with right, st.container(border=True, height="stretch", gap="small"):
         st.markdown("**Training**")
         lines = [f"{count(training.num_epochs, 'epoch')} in batches of {training.batch_size}"]
-        if sizes is not None and sizes.training >= training.batch_size:
-            steps = sizes.training // training.batch_size * training.num_epochs
+        if sizes is not None and sizes.training > 0:
+            steps = math.ceil(sizes.training / training.batch_size) * training.num_epochs
             lines.append(count(steps, "step"))
         lines.append(f"{options.base_precision} bit on {markdown(options.device)}")
         st.markdown("  \n".join(lines))

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 ENVIRONMENT_VARIABLE = "MACE_APP_WORKSPACE"
 MOST_ATTEMPTS = 1000
+# A run says how it ended a moment before its process is gone and its job is off the queue.
+RESUME_PATIENCE_SECONDS = 5.0
 
 
 class Workspace:
@@ -195,15 +198,18 @@ class Workspace:
         """Queue a stopped, failed or interrupted run again; it goes on from its last checkpoint."""
         run = self.run(identifier)
         state = run.info().state
-        waiting = self.queue.active_job(f"runs/{identifier}") is not None
-        if state not in RESUMABLE_STATES and (state != "queued" or waiting):
+        job = f"runs/{identifier}"
+        if state not in RESUMABLE_STATES and (state != "queued" or self.queue.active_job(job) is not None):
             raise WorkspaceError(
                 f"The run {identifier} is {state}; only stopped, failed or interrupted runs can be resumed."
             )
-        if waiting or run.worker_alive():
-            raise WorkspaceError(f"The process of run {identifier} is still ending. Try again in a few seconds.")
+        deadline = time.monotonic() + RESUME_PATIENCE_SECONDS
+        while self.queue.active_job(job) is not None or run.worker_alive():
+            if time.monotonic() > deadline:
+                raise WorkspaceError(f"The process of run {identifier} is still ending. Try again in a few seconds.")
+            time.sleep(0.05)
         run.requeue()
-        self.queue.enqueue("train", f"runs/{identifier}", run.requested_device())
+        self.queue.enqueue("train", job, run.requested_device())
 
     def delete_run(self, identifier: str) -> None:
         """Delete a run that is over, with its models and checkpoints; damaged ones too."""

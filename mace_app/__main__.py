@@ -9,8 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 DESCRIPTION = "Train, check and export MACE potentials. The browser app starts with `streamlit run app.py`."
-HIDDEN = {"work", "supervise"}
-BAD_INPUT = 2
+FAILED = 2
 
 
 def parser() -> argparse.ArgumentParser:
@@ -40,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser(
         "evaluate", help="errors of a model on labelled structures", description=evaluate_.__doc__
     )
-    evaluate.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or exported model (.pt)")
+    evaluate.add_argument("model", type=Path, help="run folder or checkpoint (.safetensors)")
     evaluate.add_argument("data", type=Path, nargs="+", help="files of structures, or a .yaml with data sets")
     evaluate.add_argument("-o", "--output", type=Path, metavar="FILE", help="write predictions to this .xyz or .npz")
     evaluate.add_argument("--batch-size", type=int, default=16, metavar="N", help="structures at once (%(default)s)")
@@ -100,7 +99,7 @@ def _train(folder: Path, threads: int | None, quiet: bool) -> int:
     finally:
         if terminal is not None:
             terminal.close()
-    return 1 if outcome == "failed" else 0
+    return FAILED if outcome == "failed" else 0
 
 
 def export_(arguments: argparse.Namespace) -> int:
@@ -152,20 +151,32 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _said(call: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
     """Run a command; what a person did wrong is said in sentences, one a line."""
+    try:
+        return call(arguments)
+    except _expected() as error:
+        print(error, file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        return 1  # the reader, such as `head`, has seen enough
+    except OSError as error:
+        print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return 130
+
+
+def _expected() -> tuple[type[Exception], ...]:
+    """Errors whose text is written for people. Those that need torch can only occur once it is loaded."""
+    if "torch" in sys.modules:
+        from mace_app.tasks.errors import EXPECTED
+
+        return EXPECTED
     from mace_app.data import DataError
     from mace_app.jobs import JobsError
     from mace_app.options import OptionsError
 
-    try:
-        return call(arguments)
-    except (DataError, JobsError, OptionsError) as error:
-        print(error, file=sys.stderr)
-        return BAD_INPUT
-    except BrokenPipeError:
-        return 1  # the reader, such as `head`, has seen enough
-    except KeyboardInterrupt:
-        print("Interrupted.", file=sys.stderr)
-        return 130
+    return (DataError, JobsError, OptionsError)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def new_run(options: RunOptions, folder: Path | None, name: str) -> RunFolder:
 
 
 def continued_run(source: Path, folder: Path | None) -> RunFolder:
-    """The run to go on with: ``source`` itself, a run folder; or ``folder``, with the options of the file ``source``."""
+    """The run to go on with: the folder ``source``, or ``folder`` with the options of the file ``source``."""
     if source.is_dir():
         if folder is not None and folder.resolve() != source.resolve():
             raise RunFolderError(f"{source} is a run folder already; leave out `-o {folder}` to resume it.")

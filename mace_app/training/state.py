@@ -124,7 +124,7 @@ def random_states() -> dict[str, torch.Tensor]:
 def load_random_states(states: Mapping[str, torch.Tensor]) -> None:
     random.setstate((3, tuple(states["python"].tolist()), None))
     numbers = states["numpy"].numpy()
-    np.random.set_state(("MT19937", numbers[:-1].astype(np.uint32), int(numbers[-1])))
+    np.random.set_state(("MT19937", numbers[:-1].astype(np.uint32), int(numbers[-1]), 0, 0.0))
     torch.set_rng_state(states["torch"])
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])

@@ -19,6 +19,7 @@ html, body, input, textarea, button, code, pre { font-feature-settings: "calt" 0
   color: light-dark(#525c70, #aab3c3); opacity: 1;
 }
 [data-testid="stCaptionContainer"] code { color: inherit; font-size: 0.95em; }
+[data-testid="stAlert"] code { font-size: 0.9em; }
 /* Errors: Streamlit's captions are too pale to be seen. light-dark() follows the colour scheme of the page. */
 .field-error, ul.problems { color: light-dark(#b3261e, #ff9b93); font-size: 0.9rem; line-height: 1.4; margin: 0; }
 ul.problems { padding-left: 1.2rem; }

@@ -112,13 +112,14 @@ def _run(model: MaceModel, file: Path, singles: list[Any], angstrom: float, fold
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
+            start_new_session=True,  # a Ctrl-C or a stop asks the training to finish, not this check to die
         )
     except subprocess.TimeoutExpired as error:
         raise ExportRefused(
             f"The exported file was loaded in a fresh process, which gave no answer within {_TIMEOUT} s."
         ) from error
     if process.returncode != 0:
-        lines = process.stderr.strip().splitlines() or ["no message"]
+        lines = process.stderr.strip().splitlines() or [f"it ended with code {process.returncode}"]
         raise ExportRefused(f"The exported file could not be run in a fresh process: {lines[-1]}")
     with np.load(folder / "answers.npz") as answers:
         return dict(answers)

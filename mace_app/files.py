@@ -47,7 +47,7 @@ def read_json(path: Path) -> Any:
 
 
 def append_json_line(path: Path, value: Any) -> None:
-    """One record a line, in one write: a killed writer can only cut the last line short, and the next one starts afresh."""
+    """One record a line, in one write: a killed writer can only cut the last line short; the next starts afresh."""
     line = json.dumps(value, allow_nan=False).encode() + b"\n"
     with open(path, "a+b") as stream:
         if stream.tell() > 0:

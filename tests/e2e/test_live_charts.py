@@ -1,7 +1,7 @@
 """Charts, actions and downloads of the Runs page in a real browser, up to a real training that is stopped."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,15 @@ from mace_app.jobs import RunFolder, Workspace
 pytestmark = pytest.mark.browser
 SAMPLE = Path(__file__).resolve().parents[2] / "docs" / "samples" / "copper_emt.xyz"
 LOSS = ".st-key-chart-loss .js-plotly-plot"
+
+
+@pytest.fixture(autouse=True)
+def patience(page: Page) -> Iterator[None]:
+    """A training, a server and a browser may share two cores."""
+    page.set_default_timeout(60_000)
+    expect.set_options(timeout=60_000)
+    yield
+    expect.set_options(timeout=5_000)
 
 
 @pytest.fixture
@@ -195,13 +204,12 @@ def test_a_real_training_is_watched_stopped_and_leaves_its_best_model(
     )
     space.ensure_supervisor()
     page.goto(f"{start_server().url}/runs?run={run.id}")  # type: ignore[attr-defined]
-    page.set_default_timeout(120_000)
     seen = newest_epoch(page)
     assert newest_epoch(page, more_than=seen) > seen
     expect(page.get_by_text(re.compile(r"about .* left"))).to_be_visible()
     page.locator(".st-key-parity-energy-stress .js-plotly-plot").wait_for()
-    page.get_by_role("button", name="Stop").click()
-    expect(page.get_by_text("Final errors")).to_be_visible(timeout=120_000)
+    page.locator(".st-key-run-actions").get_by_role("button", name="Stop").click()
+    expect(page.get_by_text("Final errors")).to_be_visible(timeout=180_000)
     expect(page.get_by_role("button", name="Resume")).to_be_visible()
     assert run.info().state == "stopped", run.info().reason
     page.get_by_role("link", name="Open the model").click()

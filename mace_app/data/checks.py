@@ -13,6 +13,7 @@ from mace_app.data.labels import ZERO_VOLUME
 
 MOST_PAIRS = 50_000_000  # in one structure; far beyond what a training step can hold
 FARTHEST_IMAGE = 32_767
+FARTHEST = 10_000
 SAME_PLACE = 1e-6
 
 
@@ -24,6 +25,7 @@ def check_geometry(frame: Frame, path: Path, cutoff: float) -> None:
             where = f" of atom {int(np.argwhere(~np.isfinite(values))[0, 0])}" if name == "position" else ""
             raise DataError(f"{place}: the {name}{where} is not a finite number. Correct it or remove the structure.")
     if not frame.periodic:
+        _check_extent(np.ptp(frame.positions, axis=0), cutoff, place)
         return
     if frame.volume < ZERO_VOLUME and np.linalg.matrix_rank(frame.cell[frame.pbc]) < frame.pbc.sum():
         raise DataError(
@@ -32,6 +34,7 @@ def check_geometry(frame: Frame, path: Path, cutoff: float) -> None:
         )
     cell = complete_cell(np.where(frame.pbc[:, None], frame.cell, 0.0))
     heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    _check_extent(np.where(frame.pbc, heights, np.ptp(frame.positions @ np.linalg.inv(cell), axis=0)), cutoff, place)
     images = float(np.prod(np.where(frame.pbc, 2 * np.ceil(cutoff / heights) + 1, 1.0)))
     most = cutoff / heights[frame.pbc].min() + np.abs(frame.positions @ np.linalg.inv(cell))[:, frame.pbc].max()
     if len(frame) ** 2 * images > MOST_PAIRS and _expected_pairs(frame, cell, cutoff, images) > MOST_PAIRS:
@@ -43,6 +46,15 @@ def check_geometry(frame: Frame, path: Path, cutoff: float) -> None:
         raise DataError(
             f"{place}: atoms lie more than {FARTHEST_IMAGE} cells away from each other. Check the unit of the cell, or "
             "wrap the atoms into it."
+        )
+
+
+def _check_extent(lengths: np.ndarray, cutoff: float, place: str) -> None:
+    """The neighbour list's grid is of no use, and vesin crashes, when atoms are scattered over such distances."""
+    if lengths.max() > FARTHEST * cutoff:
+        raise DataError(
+            f"{place}: the structure is {lengths.max():.3g} long, more than {FARTHEST:,} times the cutoff ({cutoff:g}). "
+            "Check the unit of its positions and cell, or remove it."
         )
 
 
@@ -60,8 +72,9 @@ def check_distances(
     """DataError where two atoms share a place."""
     if distances.size and distances.min() < SAME_PLACE:
         edge = int(distances.argmin())
+        first, second = sorted((int(senders[edge]), int(receivers[edge])))
         raise DataError(
-            f"{at(path, frame.index)}: atoms {int(senders[edge])} and {int(receivers[edge])} (counted from 0) are at "
+            f"{at(path, frame.index)}: atoms {first} and {second} (counted from 0) are at "
             "the same place. Correct or remove the structure."
         )
 

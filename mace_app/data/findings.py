@@ -132,8 +132,8 @@ def _about_key(column: KeyColumn, key: KeySummary, survey: "Survey") -> list[Fin
         found.append(
             _listed(
                 "warning",
-                f"`{key.name}` is known for {key.count} of {key.structures} structures; the others would be learnt from "
-                "without it.",
+                f"`{key.name}` is known for {key.count} of {key.structures} structures; the others would be learnt "
+                "from without it.",
                 frames,
             )
         )
@@ -229,8 +229,8 @@ def _large_forces(column: KeyColumn) -> list[Finding]:
         finding(
             "warning",
             f"{far.size} structures have unusually large `{column.name}`, up to {largest[far[0]]:.3g} (frame "
-            f"{frames[far[0]]}), where {np.median(largest):.2g} is typical for the largest of a structure. Look at them "
-            "before training.",
+            f"{frames[far[0]]}), where {np.median(largest):.2g} is typical for the largest of a structure. Look at "
+            "them before training.",
             frames[far],
         )
     ]

@@ -74,16 +74,20 @@ def role_of(name: str, per_atom: bool, kind: str, width: int) -> Role:
 def _known(parts: set[str], per_atom: bool, width: int) -> Role | None:
     if parts & _NO_TARGET_ENERGY:
         return None
-    if per_atom:
-        if width == 3 and parts & _FORCES:
-            return Role("forces", "its name, and three numbers per atom")
-        if width == 3 and parts & _GRADIENT:
-            return Role(
-                "gradient", "three numbers per atom; forces are the negative gradient, so change the sign first"
-            )
-        if width == 1 and parts & _CHARGES:
-            return Role("charges", "its name, and one number per atom")
-        return None
+    return _of_atoms(parts, width) if per_atom else _of_structures(parts, width)
+
+
+def _of_atoms(parts: set[str], width: int) -> Role | None:
+    if width == 3 and parts & _FORCES:
+        return Role("forces", "its name, and three numbers per atom")
+    if width == 3 and parts & _GRADIENT:
+        return Role("gradient", "three numbers per atom; forces are the negative gradient, so change the sign first")
+    if width == 1 and parts & _CHARGES:
+        return Role("charges", "its name, and one number per atom")
+    return None
+
+
+def _of_structures(parts: set[str], width: int) -> Role | None:
     if width == 1 and parts & _ENERGY:
         return Role("energy", "its name, and one number per structure")
     if width in (6, 9) and parts & _STRESS:

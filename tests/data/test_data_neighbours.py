@@ -1,0 +1,49 @@
+"""Neighbour lists agree with ASE's, whatever the periodicity."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.neighborlist import neighbor_list
+
+from mace_app.data.neighbours import Neighbours
+
+PERIODICITIES = list(itertools.product([False, True], repeat=3))
+
+
+def table(first: np.ndarray, second: np.ndarray, shifts: np.ndarray) -> list[tuple[int, ...]]:
+    return sorted(map(tuple, np.column_stack([first, second, shifts]).tolist()))
+
+
+@pytest.mark.parametrize("pbc", PERIODICITIES)
+@pytest.mark.parametrize("kind", ["larger than the cutoff", "much smaller than the cutoff", "no vector where open"])
+def test_pairs_are_those_of_ase(pbc: tuple[bool, bool, bool], kind: str, random: np.random.Generator) -> None:
+    cell = np.diag([6.0, 7.0, 8.0]) + random.normal(0, 0.5, (3, 3))
+    if kind == "much smaller than the cutoff":
+        cell *= 0.3
+    positions = random.uniform(-1.5, 1.5, (5, 3)) @ cell  # also outside of the cell
+    if kind == "no vector where open":
+        cell[~np.array(pbc)] = 0.0
+    atoms = Atoms("C5", positions, cell=cell, pbc=pbc)
+    senders, receivers, shifts, distances = Neighbours(4.5)(positions, cell, np.array(pbc))
+    assert table(senders, receivers, shifts) == table(*neighbor_list("ijS", atoms, 4.5))
+    vectors = positions[receivers] - positions[senders] + shifts @ cell
+    assert np.allclose(np.linalg.norm(vectors, axis=1), distances) and (distances < 4.5).all()
+    assert (np.diff(receivers) >= 0).all()
+
+
+def test_the_cutoff_is_strict_and_lonely_atoms_have_no_pairs() -> None:
+    nothing = np.zeros((3, 3)), np.zeros(3, dtype=bool)
+    assert len(Neighbours(1.0)(np.array([[0.0, 0, 0], [1.0, 0, 0]]), *nothing)[0]) == 0
+    assert len(Neighbours(1.0)(np.array([[0.0, 0, 0], [0.99, 0, 0]]), *nothing)[0]) == 2
+    assert Neighbours(1.0)(np.zeros((1, 3)), *nothing)[2].shape == (0, 3)
+
+
+def test_a_high_slab_takes_no_longer_than_others() -> None:
+    positions = np.array([[0.0, 0, 0], [0.4, 0, 0], [0, 0, 2000.0]])
+    begun = time.perf_counter()
+    senders, _, shifts, _ = Neighbours(0.5)(positions, np.diag([3.0, 3.0, 0.0]), np.array([True, True, False]))
+    assert len(senders) == 2 and not shifts.any()
+    assert time.perf_counter() - begun < 5.0

@@ -18,7 +18,7 @@ def heavy_after(code: str) -> str:
         [sys.executable, "-c", f"{code}\n{report}"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert process.returncode == 0, process.stderr
-    return process.stdout.strip().splitlines()[-1] if process.stdout.strip() else ""
+    return process.stdout.splitlines()[-1].strip()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -36,7 +36,8 @@ def test_running_a_page_loads_nothing_heavy(page: str, tmp_path: Path) -> None:
     code = (
         f"import os; os.environ['MACE_APP_WORKSPACE'] = {str(tmp_path)!r}\n"
         "from streamlit.testing.v1 import AppTest\n"
-        f"app = AppTest.from_file('pages/{page}', default_timeout=60).run()\n"
+        "app = AppTest.from_file('mace_app/ui/shell.py', default_timeout=60).run()\n"
+        f"app.switch_page('../../pages/{page}').run()\n"
         "assert not app.exception, app.exception"
     )
     assert heavy_after(code) == ""

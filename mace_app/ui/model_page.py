@@ -7,6 +7,7 @@ import streamlit as st
 from mace_app.jobs import JobsError, RunFolder, RunInfo, Workspace
 from mace_app.options import TargetInfo
 from mace_app.ui.ase_code import ase_code
+from mace_app.ui.charts import readable
 from mace_app.ui.download_list import download_list
 from mace_app.ui.elements import symbols
 from mace_app.ui.model_facts import ModelFacts, model_facts
@@ -104,7 +105,7 @@ def _facts(info: RunInfo, facts: ModelFacts) -> None:
 
 def _target(target: TargetInfo) -> str:
     extra = [word for word, there in (("forces", target.has_forces), ("stress", target.has_stress)) if there]
-    unit = f" in {markdown(target.unit)}" if target.unit else ""
+    unit = f" in {markdown(readable(target.unit))}" if target.unit else ""
     per_atom = " of each atom" if target.sample_kind == "atom" else ""
     return f"{code(target.name)}{unit}{per_atom}" + (f", with {' and '.join(extra)}" if extra else "")
 

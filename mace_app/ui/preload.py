@@ -8,6 +8,8 @@ MODULES = (
     "mace_app.ui.charts",
     "mace_app.ui.dataset_view",
     "mace_app.ui.home_page",
+    "mace_app.ui.model_page",
+    "mace_app.ui.run_page",
     "mace_app.ui.train_data",
     "mace_app.ui.train_page",
     "mace_app.ui.train_review",

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from mace_app.options import Change
-from mace_app.ui.charts import display_unit, three_digits, title_of
+from mace_app.ui.charts import display_unit, readable, three_digits, title_of
 from mace_app.ui.text import code, markdown
 
 SPLITS = {"training": "Training", "validation": "Validation", "test": "Test"}
@@ -58,7 +58,7 @@ def check_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
                 "Quantity": markdown(title_of(str(check.get("label", "")))),
                 "Largest difference": three_digits(difference),
                 "Allowed": three_digits(tolerance),
-                "Unit": markdown(check.get("unit") or "–"),
+                "Unit": markdown(readable(str(check.get("unit") or "–"))),
                 "Structures": str(check.get("structures", "–")),
                 "Result": ":green-badge[agrees]" if passed else ":red-badge[differs]",
             }

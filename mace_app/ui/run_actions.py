@@ -6,6 +6,7 @@ from mace_app.jobs import ACTIVE_STATES, RESUMABLE_STATES, JobsError, RunFolder,
 from mace_app.options import OptionsError
 from mace_app.ui.state import failure, page
 from mace_app.ui.text import markdown, sentence_markdown
+from mace_app.ui.wizard import load_text, session_draft
 
 _NOTICE = "run_notice"
 
@@ -21,6 +22,8 @@ def actions(space: Workspace, run: RunFolder, info: RunInfo) -> None:
             _do(lambda: _resume(space, run), "Queued again.")
         if st.button("Rename", icon=":material/edit:"):
             _rename(space, run, info)
+        if st.button("Use its settings", icon=":material/content_copy:", help="Open them on the Train page."):
+            _take_settings(space, run, info)
         if info.state not in ACTIVE_STATES and st.button("Delete", icon=":material/delete:"):
             confirm_delete(space, run, info.name)
         if run.model_file.exists():
@@ -46,6 +49,38 @@ def _stop_button(space: Workspace, run: RunFolder, info: RunInfo) -> None:
 def _resume(space: Workspace, run: RunFolder) -> None:
     space.resume_run(run.id)
     space.ensure_supervisor()
+
+
+def _take_settings(space: Workspace, run: RunFolder, info: RunInfo) -> None:
+    if session_draft(space).values:
+        _confirm_settings(space, run, info)
+    else:
+        _open_settings(space, run, info)
+
+
+@st.dialog("Replace the settings of the Train page?")
+def _confirm_settings(space: Workspace, run: RunFolder, info: RunInfo) -> None:
+    st.markdown(f"What is chosen there now gives way to the options of **{markdown(info.name)}**.")
+    with st.container(horizontal=True):
+        if st.button("Replace", type="primary"):
+            _open_settings(space, run, info)
+        if st.button("Keep what is there"):
+            st.rerun()
+
+
+def _open_settings(space: Workspace, run: RunFolder, info: RunInfo) -> None:
+    draft = session_draft(space)
+    try:
+        problems = load_text(draft, run.options_text())
+    except JobsError as error:
+        failure("The options can't be read", error)
+        return
+    if problems:
+        failure("The options can't be used", OptionsError(problems))
+        return
+    draft.name = info.name
+    draft.save()
+    st.switch_page(page("train"), query_params={"step": "review"})
 
 
 @st.dialog("Rename the run")

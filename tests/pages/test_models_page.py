@@ -105,7 +105,7 @@ def test_a_card_tells_what_a_trained_model_is_and_offers_its_files(
     shown = open_page("models", run="20250101-000000-copper")
     text = words(shown)
     assert "Cu" in text and "3 Å, 2 layers reach 6 Å" in text
-    assert "`energy` in eV, with forces and stress" in text and "`mtt::moment` in e*angstrom" in text
+    assert "`energy` in eV, with forces and stress" in text and "`mtt::moment` in e·Å" in text
     assert "`copper.xyz` (8 structures)" in text and "parameters" in text
     assert set(shown.table[0].value["Split"]) == {"Training", "Validation"}
     checks = shown.table[1].value

@@ -9,6 +9,8 @@ from run_samples import add_epochs, finish, full_workspace, make_run, pose_as_su
 from streamlit.testing.v1 import AppTest
 
 from mace_app.jobs import RunFolder, Workspace
+from mace_app.ui.draft import Draft
+from mace_app.ui.wizard import DRAFT_FILE
 
 OpenPage = Callable[..., AppTest]
 
@@ -180,3 +182,15 @@ def test_fifty_runs_are_listed_and_can_be_searched(open_page: OpenPage, space: W
     assert len(components(app, "mace_run_table")[0]["rows"]) == 11  # type: ignore[arg-type]
     app.button_group(key="runs-group").set_value("Failed").run()
     assert len(components(app, "mace_run_table")[0]["rows"]) == 6  # type: ignore[arg-type]
+
+
+def test_the_settings_of_a_run_open_on_the_train_page(open_page: OpenPage, space: Workspace) -> None:
+    run = make_run(space, "to repeat", "failed")
+    app = open_page("runs", run=run.id)
+    button(app, "Use its settings").click()  # type: ignore[attr-defined]
+    app.run()
+    assert not app.exception
+    draft = Draft.load(space.root / DRAFT_FILE)
+    assert draft.name == "to repeat"
+    options, problems = draft.check()
+    assert problems == [] and options == run.options()

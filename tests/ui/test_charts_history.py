@@ -22,7 +22,7 @@ from mace_app.ui.charts import (
     throughput_figure,
 )
 from mace_app.ui.charts.series import drawable, smooth, thin
-from mace_app.ui.charts.style import display_unit, plain_text, three_digits, title_of
+from mace_app.ui.charts.style import DisplayUnit, display_unit, plain_text, three_digits, title_of
 
 
 def history_of(folder: Path, records: list[dict[str, object]], units: dict[str, str] | None = None) -> MetricsHistory:
@@ -169,6 +169,8 @@ def test_units_follow_the_size_of_the_numbers() -> None:
     assert display_unit("kcal/mol", [0.001]).text == "kcal/mol"
     assert display_unit("eV", [None, float("nan")]).factor == 1.0
     assert display_unit("", [0.001]).in_brackets() == ""
+    assert display_unit("e*angstrom/atom", [0.001]).text == "e·Å/atom"
+    assert display_unit("eV/Angstrom^3", [0.001]) == DisplayUnit("meV/Å³", 1000.0)
 
 
 def test_numbers_keep_three_digits() -> None:

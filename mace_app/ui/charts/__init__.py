@@ -14,7 +14,7 @@ from mace_app.ui.charts.history import (
     throughput_figure,
 )
 from mace_app.ui.charts.parity import parity_errors, parity_figure
-from mace_app.ui.charts.style import DisplayUnit, display_unit, three_digits, title_of
+from mace_app.ui.charts.style import DisplayUnit, display_unit, readable, three_digits, title_of
 
 __all__ = [
     "DisplayUnit",
@@ -30,6 +30,7 @@ __all__ = [
     "measures",
     "parity_errors",
     "parity_figure",
+    "readable",
     "seconds_figure",
     "three_digits",
     "throughput_figure",

@@ -101,6 +101,7 @@ def loss_share_figure(history: MetricsHistory) -> go.Figure:
             hovertemplate="epoch %{x}: %{y:.1f} %",
         )
     figure.update_yaxes(range=[0, 100])
+    _whole_epochs(figure, history)
     return figure
 
 
@@ -122,6 +123,7 @@ def _training_and_validation(
         _add_line(figure, epochs, smooth(scaled, view.smoothing), shown, line_colour, view.logarithmic, unit=unit)
     _mark_best(figure, history, f"validation/{name}", unit)
     figure.update_yaxes(type="log" if view.logarithmic else "linear", nticks=_ticks(view.logarithmic), tickformat="~g")
+    _whole_epochs(figure, history)
     # A zoom is in the axis' units; it can't outlive a change of them.
     figure.update_layout(uirevision=f"{name} {unit.text} {view.logarithmic}")
     return figure
@@ -152,6 +154,12 @@ def _add_line(
     )
 
 
+def _whole_epochs(figure: go.Figure, history: MetricsHistory) -> None:
+    """Of a few epochs each has its tick; more are left to plotly, which then has no room for fractions."""
+    if history.epochs and history.epochs[-1]["epoch"] <= 8:
+        figure.update_xaxes(dtick=1)
+
+
 def _mark_best(figure: go.Figure, history: MetricsHistory, key: str, unit: DisplayUnit) -> None:
     epoch = best_epoch(history)
     if epoch is None:
@@ -172,9 +180,12 @@ def _mark_best(figure: go.Figure, history: MetricsHistory, key: str, unit: Displ
 
 def _single(history: MetricsHistory, key: str, title: str, line_colour: str, logarithmic: bool = False) -> go.Figure:
     epochs, values = history.column(key)
+    if epochs and epochs[0] == 0:  # the untrained model: it took no steps
+        epochs, values = epochs[1:], values[1:]
     if not epochs:
         return empty_figure(NOTHING_YET, 240)
     figure = base_figure("Epoch", title, 240)
+    _whole_epochs(figure, history)
     _add_line(figure, epochs, values, title, line_colour, logarithmic)
     figure.update_layout(showlegend=False, margin={"t": 12})
     figure.update_yaxes(

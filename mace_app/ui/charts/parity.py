@@ -16,6 +16,7 @@ from mace_app.ui.charts.style import (
     display_unit,
     empty_figure,
     plain_text,
+    readable,
     three_digits,
     title_of,
 )
@@ -69,6 +70,7 @@ def parity_figure(
     density = _density(reference, prediction)
     shown = _thinned(reference, prediction, density)
     error_unit = display_unit(unit, [errors.mae])
+    unit = readable(unit)
     axis_unit = f" ({unit})" if unit else ""
     figure = base_figure(f"Reference{axis_unit}", f"Prediction{axis_unit}", height)
     low = float(min(reference.min(), prediction.min()))

@@ -1,5 +1,6 @@
 """What all charts share: colours, spacing, and units a person reads easily."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import floor, isfinite, log10
@@ -43,11 +44,20 @@ class DisplayUnit:
 
 
 def display_unit(unit: str, values: Iterable[float | None]) -> DisplayUnit:
-    """Electronvolts as meV where that reads better: when the smallest of ``values`` is below 0.1 in the given unit."""
+    """How to show values given in ``unit``.
+
+    Electronvolts become meV where that reads better: when the smallest of ``values`` is below 0.1 in the given unit.
+    """
     sizes = [abs(value) for value in values if value is not None and isfinite(value)]
     if sizes and min(sizes) < 0.1 and (unit == "eV" or unit.startswith("eV/")):
-        return DisplayUnit(f"m{unit}", 1000.0)
-    return DisplayUnit(unit, 1.0)
+        return DisplayUnit(f"m{readable(unit)}", 1000.0)
+    return DisplayUnit(readable(unit), 1.0)
+
+
+def readable(unit: str) -> str:
+    """``e*angstrom`` as ``e·Å``, ``eV/angstrom^3`` as ``eV/Å³``."""
+    short = re.sub(r"(?i)angstrom", "Å", unit).replace("*", "·")
+    return short.replace("^2", "²").replace("^3", "³")
 
 
 def three_digits(value: float | None) -> str:

@@ -98,7 +98,7 @@ def measure(program: Program, setting: Setting, split: Split, arguments: argpars
     print(f"{program.name}: {setting.epochs} epochs; output in {log}", flush=True)
     began = time.perf_counter()
     path = {"PYTHONPATH": str(REPOSITORY)} if program.name == "studio" else {}
-    run_logged(command, folder, log, setting.threads, path)
+    cpu_seconds = run_logged(command, folder, log, setting.threads, path)
     seconds = time.perf_counter() - began
     own = program.own(folder, log)
     energy_mae, forces_mae = evaluate(program, python, setting, split, folder)
@@ -108,6 +108,7 @@ def measure(program: Program, setting: Setting, split: Split, arguments: argpars
         "energy_mae": energy_mae,
         "forces_mae": forces_mae,
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "machine": f"{platform.machine()}, {setting.threads} thread{'s' if setting.threads > 1 else ''}",
         "own": {key: None if value != value else value for key, value in asdict(own).items()},
     }

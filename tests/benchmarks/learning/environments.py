@@ -1,6 +1,7 @@
 """One Python environment for each program, so that their pins can't disturb each other."""
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -32,8 +33,11 @@ def versions(python: Path, packages: list[str]) -> dict[str, str]:
     return dict(zip(packages, answer.stdout.split(), strict=True))
 
 
-def run_logged(command: list[str], folder: Path, log: Path, threads: int, extra: dict[str, str] | None = None) -> None:
-    """Run `command` in `folder` with its output in `log`; raises RuntimeError with the last lines when it fails."""
+def run_logged(command: list[str], folder: Path, log: Path, threads: int, extra: dict[str, str] | None = None) -> float:
+    """Run `command` in `folder` with its output in `log`; gives the seconds of CPU time it took.
+
+    Raises RuntimeError with the last lines of the output when it fails.
+    """
     variables = {
         **os.environ,
         "OMP_NUM_THREADS": str(threads),
@@ -41,6 +45,7 @@ def run_logged(command: list[str], folder: Path, log: Path, threads: int, extra:
         "CUDA_VISIBLE_DEVICES": "",
         **(extra or {}),
     }
+    before = _cpu_seconds_of_children()
     with log.open("w") as stream:
         result = subprocess.run(
             command, cwd=folder, env=variables, stdout=stream, stderr=subprocess.STDOUT, check=False
@@ -48,3 +53,9 @@ def run_logged(command: list[str], folder: Path, log: Path, threads: int, extra:
     if result.returncode != 0:
         tail = "\n".join(log.read_text().splitlines()[-25:])
         raise RuntimeError(f"{' '.join(command)} ended with {result.returncode}; the end of {log}:\n{tail}")
+    return _cpu_seconds_of_children() - before
+
+
+def _cpu_seconds_of_children() -> float:
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime

@@ -8,7 +8,7 @@ ALLOWED = 1.1
 
 def page(setting: Setting, avg_num_neighbors: float, results: list[dict]) -> str:
     """Markdown of the comparison, in the order of the programs."""
-    rows = "\n".join(_row(result) for result in results)
+    rows = "\n".join(_row(result, setting.epochs) for result in results)
     remarks = "\n".join(f"* {program.title}: {program.remarks}." for program in PROGRAMS)
     return f"""# Learning from the same data
 
@@ -17,17 +17,18 @@ validation set of the model file that each program leaves behind (ours and metat
 `metatomic_ase.MetatomicCalculator`, MACE's through `MACECalculator`), computed by one script. In brackets, what the
 program itself logged for its best epoch.
 
-| program | versions | forces, meV/Å | energy, meV/atom | seconds an epoch |
+| program | versions | forces, meV/Å | energy, meV/atom | CPU seconds an epoch |
 |---|---|---|---|---|
 {rows}
 
 {_verdict(results)}
 
 Data: {setting.training} ethanol molecules of rMD17 for training and {setting.validation} for validation.
-{setting.epochs} epochs, seed {setting.seed}, float32, CPU threads: {setting.threads}; seconds were measured on a shared
-machine and are a rough guide. Equal for all: `r_max {setting.r_max:g}`, `hidden_irreps "{setting.hidden_irreps}"`,
-`max_ell {setting.max_ell}`, `correlation {setting.correlation}`, {setting.num_interactions} layers, average number of
-neighbours {avg_num_neighbors:.2f}, batch size {setting.batch_size}, Adam with amsgrad, learning rate
+{setting.epochs} epochs, seed {setting.seed}, float32, CPU threads: {setting.threads}. CPU seconds are those of the
+whole run, start and export included, divided by the epochs; they hardly depend on what else the machine does. Equal for
+all: `r_max {setting.r_max:g}`, `hidden_irreps "{setting.hidden_irreps}"`, `max_ell {setting.max_ell}`,
+`correlation {setting.correlation}`, {setting.num_interactions} layers, average number of neighbours
+{avg_num_neighbors:.2f}, batch size {setting.batch_size}, Adam with amsgrad, learning rate
 {setting.learning_rate:g}, weight decay {setting.weight_decay:g}, mean squared errors of energy per atom and force
 components weighted {setting.energy_weight:g} : {setting.forces_weight:g}, atomic energies from least squares. What each
 program does in its own way stays as its users have it:
@@ -46,11 +47,11 @@ python tests/benchmarks/learning/compare.py --data FOLDER --cache FOLDER \\
 """
 
 
-def _row(result: dict) -> str:
+def _row(result: dict, epochs: int) -> str:
     program = next(program for program in PROGRAMS if program.name == result["program"])
     versions = ", ".join(f"{name} {version}" for name, version in result["versions"].items())
     own = result["own"]
-    seconds = "–" if own["seconds_per_epoch"] is None else f"{own['seconds_per_epoch']:.1f}"
+    seconds = f"{result['cpu_seconds'] / epochs:.0f}"
     forces = f"**{result['forces_mae']:.2f}** ({own['forces_mae']:.2f})"
     energy = f"{result['energy_mae']:.3f} ({own['energy_mae']:.3f})"
     return f"| {program.title} | {versions} | {forces} | {energy} | {seconds} |"

@@ -44,7 +44,51 @@ with _quiet_and_safe_again():
     from e3nn import o3
     from e3nn.util import jit as e3nn_jit
     from mace import modules as mace_modules
+    from mace.modules.blocks import RealAgnosticAttResidualInteractionBlock as _AttentionBlock
+    from mace.modules.gate import GatedEquivariantBlock as _GatedBlock
     from mace.modules.wrapper_ops import Linear as _MaceLinear
+    from mace.tools.scatter import scatter_sum as _scatter_sum
+
+
+def _gate_tracing_inputs(self: Any, n: int) -> list[dict[str, tuple[torch.Tensor]]]:
+    return [{"forward": (torch.randn(4, self.irreps_in.dim),)} for _ in range(n)]
+
+
+# mace-torch's gate chooses its functions at run time, which TorchScript can't express; tracing can, as for e3nn's own.
+e3nn_jit.compile_mode("trace")(_GatedBlock)
+_GatedBlock._make_tracing_inputs = _gate_tracing_inputs
+_GatedBlock.__jit_unused_properties__ = ["irreps_in", "irreps_out"]
+
+
+class ScriptableAttentionBlock(_AttentionBlock):
+    """mace-torch's attention-like block. Its own forward declares that it returns (Tensor, None) and returns two
+    tensors, which TorchScript refuses; so it is written here once more, without the parts for LAMMPS."""
+
+    def forward(
+        self,
+        node_attrs: torch.Tensor,
+        node_feats: torch.Tensor,
+        edge_attrs: torch.Tensor,
+        edge_feats: torch.Tensor,
+        edge_index: torch.Tensor,
+        cutoff: torch.Tensor | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        skip = self.skip_linear(node_feats)
+        up = self.linear_up(node_feats)
+        down = self.linear_down(node_feats)
+        sender, receiver = edge_index[0], edge_index[1]
+        weights = self.conv_tp_weights(torch.cat([edge_feats, down[sender], down[receiver]], dim=-1))
+        if cutoff is not None:
+            weights = weights * cutoff
+        edges = self.conv_tp(up[sender], edge_attrs, weights)
+        message = _scatter_sum(src=edges, index=receiver, dim=0, dim_size=up.shape[0])
+        return self.reshape(self.linear(message) / self.avg_num_neighbors), skip
+
+
+_INTERACTIONS = {
+    **mace_modules.interaction_classes,
+    "RealAgnosticAttResidualInteractionBlock": ScriptableAttentionBlock,
+}
 
 
 @contextlib.contextmanager
@@ -67,14 +111,13 @@ def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neigh
     would choose another basis of products, with weights of another meaning, on machines that have cuEquivariance.
     """
     known = set(inspect.signature(mace_modules.MACE.__init__).parameters)
-    interaction = mace_modules.interaction_classes
     wanted = {
         "r_max": hypers.r_max,
         "num_bessel": hypers.num_radial_basis,
         "num_polynomial_cutoff": hypers.num_cutoff_basis,
         "max_ell": hypers.max_ell,
-        "interaction_cls": interaction[hypers.interaction],
-        "interaction_cls_first": interaction[hypers.interaction_first],
+        "interaction_cls": _INTERACTIONS[hypers.interaction],
+        "interaction_cls_first": _INTERACTIONS[hypers.interaction_first],
         "num_interactions": hypers.num_interactions,
         "num_elements": len(atomic_types),
         "hidden_irreps": o3.Irreps(hypers.hidden_irreps),

@@ -189,8 +189,14 @@ def test_the_model_is_left_as_it_was_and_an_old_file_survives_a_refusal(
     "hypers",
     [
         {"pair_repulsion": True, "distance_transform": "Agnesi", "interaction": "RealAgnosticDensityResidual"},
-        {"interaction": "RealAgnosticResidualNonLinear", "apply_cutoff": False, "gate": None},
-        {"interaction": "RealAgnosticAttResidual", "use_last_readout_only": True, "distance_transform": "Soft"},
+        {
+            "interaction_first": "RealAgnosticResidualNonLinear",
+            "interaction": "RealAgnosticAttResidual",
+            "distance_transform": "Soft",
+            "apply_cutoff": False,
+            "use_last_readout_only": True,
+            "gate": None,
+        },
     ],
 )
 def test_other_architectures_export_in_float32_too(hypers: dict, tmp_path: Path) -> None:

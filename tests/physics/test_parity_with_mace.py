@@ -6,7 +6,7 @@ import torch
 from ase import Atoms
 from graph_fixtures import ENERGY, collate, crystal, ethanol, predict, single_atom, slab, small_model
 
-from mace_app.model import MaceModel
+from mace_app.model import MaceModel, adapter
 from mace_app.model.adapter import build_mace, building, mace_modules, o3
 
 ARCHITECTURES = {
@@ -76,8 +76,9 @@ def assert_same(model: MaceModel, mace: torch.nn.Module, structures: list[Atoms]
 
 
 @pytest.mark.parametrize("hypers", ARCHITECTURES.values(), ids=list(ARCHITECTURES))
-def test_energies_forces_and_stress_equal_those_of_mace(hypers: dict) -> None:
+def test_energies_forces_and_stress_equal_those_of_mace(hypers: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     model = small_model([ENERGY], seed=1, **hypers)
+    monkeypatch.setattr(adapter, "_INTERACTIONS", mace_modules.interaction_classes)  # all of them mace-torch's own
     torch.manual_seed(2)
     config = model.config
     mace = build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, torch.float64)

@@ -2,7 +2,13 @@
 
 from mace_app.export.check import ExportCheck
 from mace_app.export.errors import ExportRefused
-from mace_app.export.metatomic_file import ExportMetadata, ExportReport, build_atomistic_model, export_metatomic
+from mace_app.export.metatomic_file import (
+    ExportMetadata,
+    ExportReport,
+    build_atomistic_model,
+    check_exportable,
+    export_metatomic,
+)
 
 __all__ = [
     "ExportCheck",
@@ -10,5 +16,6 @@ __all__ = [
     "ExportRefused",
     "ExportReport",
     "build_atomistic_model",
+    "check_exportable",
     "export_metatomic",
 ]

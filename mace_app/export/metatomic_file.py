@@ -82,6 +82,11 @@ def export_metatomic(
     return ExportReport(path.name, sha256_of(path), checks)
 
 
+def check_exportable(model: MaceModel, metadata: ExportMetadata) -> None:
+    """Raise ExportRefused for what can be known before the weights, such as a missing unit; quick."""
+    _capabilities(model, metadata)
+
+
 def build_atomistic_model(model: MaceModel, metadata: ExportMetadata) -> AtomisticModel:
     """The metatomic model of a copy of ``model``, in memory."""
     copy = model.copy().to("cpu").eval()

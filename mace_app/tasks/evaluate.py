@@ -4,10 +4,11 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from mace_app.evaluation import error_table, evaluate, write_predictions
+from mace_app.evaluation import evaluate, write_predictions
 from mace_app.tasks.errors import TaskError
 from mace_app.tasks.setting import choose_device, set_threads
 from mace_app.tasks.sources import datasets_of, open_model, prepared_for
+from mace_app.tasks.tables import error_table
 from mace_app.training import reported_labels
 
 PREDICTION_ENDINGS = (".xyz", ".extxyz", ".npz")

@@ -7,7 +7,7 @@ from pathlib import Path
 from ase.data import chemical_symbols
 
 from mace_app.data import Inspection, KeySummary, inspect_files
-from mace_app.evaluation.tables import aligned
+from mace_app.tasks.tables import aligned
 
 SEVERITIES = {"error": "Error", "warning": "Warning", "info": "Note"}
 

@@ -13,7 +13,7 @@ import torch
 
 from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
-from mace_app.export import ExportMetadata, ExportRefused, ExportReport, build_atomistic_model, export_metatomic
+from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
 from mace_app.jobs import RunFolder
 from mace_app.model import MaceModel, ModelConfig, fit_baseline, fit_scaler
 from mace_app.options import RunOptions, dump_options, resolve_loss
@@ -75,7 +75,7 @@ def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
     parameters = sum(weight.numel() for weight in model.parameters())
     run.update(parameters=parameters)
     recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
-    check_exportable(model, _metadata(options, run))
+    check_exportable(model, _metadata(options, run))  # now rather than after hours of training
 
     loss = resolve_loss(options.architecture.training, model.config.targets)
     length_unit = options.training_datasets[0].systems.length_unit
@@ -170,11 +170,6 @@ def fit_normalisation(model: MaceModel, options: RunOptions, prepared: PreparedD
         text for report in scales for text in report.warnings
     ]:
         recorder.log(f"Warning: {warning}")
-
-
-def check_exportable(model: MaceModel, metadata: ExportMetadata) -> None:
-    """Raise ExportRefused now rather than after hours of training, for example for a missing unit."""
-    build_atomistic_model(model, metadata)
 
 
 def _metadata(options: RunOptions, run: RunFolder) -> ExportMetadata:

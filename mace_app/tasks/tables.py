@@ -1,11 +1,13 @@
-"""Errors as text."""
+"""Tables as text. No torch: the command line shows some without it."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from mace_app.training.metrics import Errors
+if TYPE_CHECKING:
+    from mace_app.training import Errors
 
 
-def error_table(errors: Mapping[str, Errors]) -> str:
+def error_table(errors: "Mapping[str, Errors]") -> str:
     """One line a label: MAE, RMSE and the largest error in its unit, R², and how many values were compared."""
     header = ("label", "MAE", "RMSE", "largest", "R²", "values", "unit")
     rows = [

@@ -70,7 +70,14 @@ function draw(chart, Plotly) {
     displaylogo: false,
     responsive: true,
     displayModeBar: "hover",
-    modeBarButtonsToRemove: ["autoScale2d", ...(data.selectable ? [] : ["select2d", "lasso2d"])],
+    // Named one by one: plotly's own choice has a button that sends the chart to a service in the cloud.
+    modeBarButtons: [
+      ["toImage"],
+      ["zoom2d", "pan2d", ...(data.selectable ? ["select2d", "lasso2d"] : [])],
+      ["resetScale2d"],
+    ],
+    showSendToCloud: false,
+    plotlyServerURL: "",
     toImageButtonOptions: { format: "svg", filename: data.name },
   });
   if (chart.listening) return;

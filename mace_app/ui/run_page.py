@@ -25,8 +25,13 @@ GROUPS = {
 }
 
 
+# Streamlit's sign of a script at work would flicker with every look at the files, and its "Stop" stops no training.
+_STYLE = '<style>[data-testid="stStatusWidget"] { display: none; }</style>'
+
+
 def runs_page(space: Workspace) -> None:
     """The run that the address names, or the list."""
+    st.html(_STYLE)
     identifier = st.query_params.get("run")
     if identifier is None:
         _list_page(space)

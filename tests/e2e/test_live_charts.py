@@ -128,6 +128,8 @@ def test_charts_follow_the_theme_and_a_point_tells_its_structure(
     assert page.evaluate(colour, LOSS) == "#85a8ff"
     page.emulate_media(color_scheme="light")
     page.wait_for_function(f"s => ({colour})(s) === '#2f5fd0'", arg=LOSS)
+    buttons = page.locator(".st-key-chart-loss .modebar-btn").evaluate_all("found => found.map(b => b.dataset.title)")
+    assert buttons == ["Download plot", "Zoom", "Pan", "Reset axes"], "nothing here may send data elsewhere"
     parity = ".st-key-parity-energy"
     page.locator(f"{parity} .nsewdrag").first.scroll_into_view_if_needed()
     spot = page.evaluate(

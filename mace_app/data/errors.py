@@ -2,6 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LARGEST = 1e100
 
 
 class DataError(ValueError):
@@ -27,6 +33,11 @@ def numbered(frames: Sequence[int] | Iterable[int], most: int = 8) -> str:
     frames = list(frames)
     text = ", ".join(str(frame) for frame in frames[:most])
     return text if len(frames) <= most else f"{text} and {len(frames) - most} more"
+
+
+def is_number(values: NDArray[Any]) -> NDArray[np.bool_]:
+    """Where values are neither NaN nor infinite, nor so large that their squares would be."""
+    return np.asarray(np.abs(values) < LARGEST)
 
 
 def excerpt(text: str, most: int = 40) -> str:

@@ -127,7 +127,10 @@ def _used_elements(survey: "Survey") -> set[int]:
 def _about_key(column: KeyColumn, key: KeySummary, survey: "Survey") -> list[Finding]:
     found = []
     label = key.role in _LABELS
-    if label and 0 < key.count < key.structures:
+    if label and key.role in ("stress", "virial") and 0 < key.count == survey.periodicity["TTT"] < key.structures:
+        message = f"`{key.name}` is known for {key.count} of {key.structures} structures, as many as are periodic."
+        found.append(finding("info", message))
+    elif label and 0 < key.count < key.structures:
         frames = FrameList([survey.table.frame_of_ordinal[n] for n in column.missing.first], column.missing.count)
         found.append(
             _listed(
@@ -146,7 +149,7 @@ def _about_key(column: KeyColumn, key: KeySummary, survey: "Survey") -> list[Fin
         )
     if column.infinite_frames.count and (label or key.role == "property"):
         frames = column.infinite_frames
-        message = f"`{key.name}` is infinite in {frames.count} structures ({numbered(frames.first)})."
+        message = f"`{key.name}` is infinite, or nearly, in {frames.count} structures ({numbered(frames.first)})."
         found.append(_listed("error", message, frames))
     if key.role == "irregular":
         found.append(finding("info", f"`{key.name}` can't be a label: {key.role_reason}."))

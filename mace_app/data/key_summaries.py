@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from mace_app.data.errors import is_number
 from mace_app.data.inspection import EnergySummary, ForceSummary, Histogram, KeySummary
 from mace_app.data.key_table import KeyColumn
 from mace_app.data.roles import Role, energy_unit, hydrogen_unit, likely_first, stem, total_energy_unit
@@ -68,7 +69,7 @@ def _summary(column: KeyColumn, survey: "Survey") -> KeySummary:
         isolated=column.isolated,
         minimum=_finite(column.minimum),
         maximum=_finite(column.maximum),
-        mean=column.sum / column.finite if column.finite else None,
+        mean=_finite(column.sum / column.finite) if column.finite else None,
         nan=column.nan,
         infinite=column.infinite,
         values=column.commonest(),
@@ -96,7 +97,7 @@ def _finite(value: float) -> float | None:
 def scalars(column: KeyColumn) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Frames and finite values of a number per structure."""
     frames, values = np.array(column.scalar_frames, dtype=np.int64), np.array(column.scalars)
-    good = np.isfinite(values)
+    good = is_number(values)
     return frames[good], values[good]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mace_app.data.errors import excerpt
+from mace_app.data.errors import LARGEST, excerpt, is_number
 from mace_app.data.frames import Frame
 from mace_app.data.inspection import MOST_FRAMES
 from mace_app.data.roles import Role, role_of
@@ -114,7 +114,7 @@ class KeyColumn:
         if not self._waiting:
             return
         flat = np.concatenate([values.reshape(-1) for _, values in self._waiting]).astype(float)
-        good = np.isfinite(flat)
+        good = is_number(flat)
         if not good.all():
             self._not_finite(flat)
             flat = flat[good]
@@ -133,15 +133,16 @@ class KeyColumn:
 
     def _not_finite(self, flat: NDArray[np.float64]) -> None:
         self.nan += int(np.isnan(flat).sum())
-        self.infinite += int(np.isinf(flat).sum())
+        self.infinite += int((np.abs(flat) >= LARGEST).sum())
         for frame, values in self._waiting:
             if np.isnan(values).any():
                 self.nan_frames.add(frame)
-            if np.isinf(values).any():
+            if (np.abs(values) >= LARGEST).any():
                 self.infinite_frames.add(frame)
 
     def _add_norms(self) -> None:
         vectors = np.concatenate([values for _, values in self._waiting]).astype(float)
+        vectors[~is_number(vectors)] = np.nan
         norms = np.linalg.norm(vectors, axis=1)
         starts = np.cumsum([0, *(len(values) for _, values in self._waiting[:-1])])
         self.norm_frames.extend(frame for frame, _ in self._waiting)
@@ -149,7 +150,7 @@ class KeyColumn:
         norms = norms[np.isfinite(norms)]
         self.squares += float((norms**2).sum())
         self.norm_count += len(norms)
-        self.norms.append(norms[:: self._stride].astype(np.float32))
+        self.norms.append(np.minimum(norms[:: self._stride], 1e30).astype(np.float32))
         if sum(len(part) for part in self.norms) > _MOST_NORMS:
             self.norms = [np.concatenate(self.norms)[::2].copy()]
             self._stride *= 2

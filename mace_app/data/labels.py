@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mace_app.data.errors import DataError, at, excerpt, numbered
+from mace_app.data.errors import LARGEST, DataError, at, excerpt, numbered
 from mace_app.data.frames import Frame
 from mace_app.options import DatasetOptions, TargetInfo
 from mace_app.options.errors import suggestion
@@ -133,9 +133,10 @@ class LabelReader:
                 f"{_shape(_squeezed(expected) if label.kind == 'value' else expected)} ({what}). Check the key, and "
                 "type, sample kind and number of values of the target."
             )
-        if np.isinf(values).any():
+        if (np.abs(values) >= LARGEST).any():
             raise DataError(
-                f"{place}: `{label.key}` is infinite. Remove the structure or write NaN where the value is unknown."
+                f"{place}: `{label.key}` is infinite, or nearly. Remove the structure, or write NaN where the value is "
+                "unknown."
             )
         return values.reshape(expected)
 

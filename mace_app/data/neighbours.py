@@ -1,28 +1,26 @@
-"""Neighbour lists with vesin.
+"""Neighbour lists with matscipy.
 
-Measured on one core of a two-core machine at a cutoff of 5 Å, microseconds per structure, vesin 0.6.2 against matscipy
-1.3.1: ethanol 29 and 16, carbon crystals of the GAP-17 set 46 and 55. Both agree with ASE for every mixture of
-periodicity and for cells much smaller than the cutoff, but matscipy fails where a cell vector is zero, so molecules
-without a box would first need an invented one. Structures are done once, a thousand in 0.03 s: vesin it is.
-
-vesin divides by zero, which kills the process, for structures whose extents differ by a factor of some 100,000;
-``checks.check_geometry`` refuses those first.
+Measured on one core of a two-core machine at a cutoff of 5 Å, microseconds per structure, matscipy 1.3.1 against vesin
+0.6.2: ethanol 16 and 29, carbon crystals of the GAP-17 set 55 and 46. Both agree with ASE for every mixture of
+periodicity and for cells much smaller than the cutoff. What decided: vesin imports torch, which an inspection must not
+wait for; it needs 40 s for a slab of three atoms 1000 Å high at a short cutoff; and a structure whose extents differ by
+a factor of some 100,000 makes it divide by zero, which kills the process. matscipy only needs a cell in every
+direction, which is made here.
 """
 
 import numpy as np
 from ase.geometry import complete_cell
+from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
+
+MOST_BOXES = 4e6  # of the grid into which atoms are sorted
 
 
 class Neighbours:
     """Every pair closer than a cutoff, once in each direction, periodic images included."""
 
     def __init__(self, cutoff: float) -> None:
-        # Imported here because vesin imports torch where it is installed, and pages and inspections do without both.
-        from vesin import NeighborList
-
         self.cutoff = cutoff
-        self._list = NeighborList(cutoff=cutoff, full_list=True)
 
     def __call__(
         self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
@@ -30,34 +28,55 @@ class Neighbours:
         """Senders ``[E]``, receivers ``[E]``, shifts ``[E,3]`` and distances ``[E]``, all distances < cutoff.
 
         r = positions[receiver] − positions[sender] + shift·cell. Sorted by receiver, sender and shift, so that the
-        result does not depend on the library.
+        result does not depend on the library. Periodic cell vectors must be independent.
         """
         if len(positions) == 1 and not pbc.any():
             empty = np.zeros(0, dtype=np.int64)
             return empty, empty, np.zeros((0, 3), dtype=np.int64), np.zeros(0)
-        mixed = pbc.any() and not pbc.all()
-        box = closed_cell(positions, cell, pbc, self.cutoff) if mixed else cell
-        periodic = bool(pbc.any())
-        first, second, shifts, distances = self._list.compute(positions, box, periodic, "ijSd")
-        senders, receivers = first.astype(np.int64), second.astype(np.int64)
-        shifts = shifts.astype(np.int64)
-        inside = distances < self.cutoff
+        origin = np.zeros(3)
+        if not pbc.all():
+            positions, cell, origin = enclose(positions, cell, pbc, self.cutoff)
+        reach = self._reach(cell)
+        senders, receivers, shifts, distances = neighbour_list(
+            "ijSd", positions=positions, cell=cell, pbc=pbc, cutoff=reach, cell_origin=origin
+        )
         order = np.lexsort((shifts[:, 2], shifts[:, 1], shifts[:, 0], senders, receivers))
-        order = order[inside[order]]
-        return senders[order], receivers[order], shifts[order], distances[order]
+        order = order[distances[order] < self.cutoff]
+        return (
+            senders[order].astype(np.int64),
+            receivers[order].astype(np.int64),
+            shifts[order].astype(np.int64),
+            distances[order],
+        )
+
+    def _reach(self, cell: NDArray[np.float64]) -> float:
+        """The cutoff, or more where a grid of that spacing would fill the memory: boxes that are nearly empty."""
+        heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+        boxes = float(np.prod(np.maximum(heights / self.cutoff, 1.0)))
+        return self.cutoff * max(1.0, (boxes / MOST_BOXES) ** (1 / 3))
 
 
-def closed_cell(
+def enclose(
     positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], cutoff: float
-) -> NDArray[np.float64]:
-    """A cell ``[3,3]`` periodic in all directions in which the structure has the same pairs.
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Positions, a cell around them and its origin, with the same pairs within the cutoff.
 
-    A vector along an open direction is free, so it is made perpendicular to the periodic ones and so long that images
-    are farther away than the cutoff. (vesin takes open directions itself, but needs 40 s for a slab of three atoms
-    1000 Å high at a short cutoff; a periodic one takes milliseconds.)
+    A cell vector along an open direction is free: it is made perpendicular to the periodic ones and as long as the
+    structure. Gaps along it that are wider than the cutoff are narrowed to just above it, so that atoms scattered far
+    apart need no large grid; no pair reaches across either.
     """
-    closed = np.array(complete_cell(np.where(pbc[:, None], cell, 0.0)))
+    closed = np.array(complete_cell(np.where(pbc[:, None], cell, 0.0))) if pbc.any() else np.eye(3)
+    origin, room = np.zeros(3), 1.01 * cutoff
     for axis in np.flatnonzero(~pbc):
         normal = closed[axis] / np.linalg.norm(closed[axis])
-        closed[axis] = normal * (np.ptp(positions @ normal) + 1.01 * cutoff)
-    return closed
+        heights = positions @ normal
+        order = np.argsort(heights)
+        gaps = np.diff(heights[order])
+        if gaps.size and gaps.max() > room:
+            near = np.zeros(len(heights))
+            near[order[1:]] = np.cumsum(np.minimum(gaps, room))
+            positions = positions + np.outer(near + heights.min() - heights, normal)
+            heights = near + heights.min()
+        closed[axis] = normal * (np.ptp(heights) + 0.01 * cutoff)
+        origin += normal * (heights.min() - 0.005 * cutoff)
+    return positions, closed, origin

@@ -10,7 +10,7 @@ import torch
 from mace_app import __version__
 from mace_app.tasks.errors import TaskError
 
-PACKAGES = ("torch", "mace-torch", "e3nn", "metatomic-torch", "metatensor-torch", "ase", "numpy", "vesin")
+PACKAGES = ("torch", "mace-torch", "e3nn", "metatomic-torch", "metatensor-torch", "ase", "numpy", "matscipy")
 
 
 def choose_device(name: str) -> torch.device:

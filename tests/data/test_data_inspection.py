@@ -99,7 +99,7 @@ def test_faults_of_the_content_become_findings(write: Write) -> None:
         "repeat an earlier one": ("warning", [13]),
         "unusual `energy`": ("warning", [15]),
         "nearer to each other": ("warning", [17]),
-        "not a finite number": ("error", [19]),
+        "not a sensible number": ("error", [19]),
     }
     for text, (severity, numbers) in by_text.items():
         matching = [finding for finding in inspection.findings if text in finding.message]

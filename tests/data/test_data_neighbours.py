@@ -1,7 +1,10 @@
 """Neighbour lists agree with ASE's, whatever the periodicity."""
 
 import itertools
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,9 +44,32 @@ def test_the_cutoff_is_strict_and_lonely_atoms_have_no_pairs() -> None:
     assert Neighbours(1.0)(np.zeros((1, 3)), *nothing)[2].shape == (0, 3)
 
 
-def test_a_high_slab_takes_no_longer_than_others() -> None:
-    positions = np.array([[0.0, 0, 0], [0.4, 0, 0], [0, 0, 2000.0]])
+@pytest.mark.parametrize("length", [30.0, 1e3, 1e6, 1e9])
+@pytest.mark.parametrize("place", ["along one axis", "diagonal", "above a slab", "in a long cell", "in a huge cell"])
+def test_emptiness_costs_nothing(place: str, length: float) -> None:
+    positions, cell, pbc = np.array([[0.0, 0, 0], [0.4, 0, 0], [0.0, 0, 0]]), np.zeros((3, 3)), np.zeros(3, dtype=bool)
+    if place == "along one axis":
+        positions[2, 0] = length
+    elif place == "diagonal":
+        positions[2] = length
+    elif place == "above a slab":
+        positions[2, 2], cell, pbc = length, np.diag([3.0, 3.0, 0.0]), np.array([True, True, False])
+    else:
+        positions[2] = 1.5
+        cell = np.diag([length, 3.0, 3.0]) if place == "in a long cell" else np.eye(3) * length
+        pbc = np.ones(3, dtype=bool)
     begun = time.perf_counter()
-    senders, _, shifts, _ = Neighbours(0.5)(positions, np.diag([3.0, 3.0, 0.0]), np.array([True, True, False]))
-    assert len(senders) == 2 and not shifts.any()
-    assert time.perf_counter() - begun < 5.0
+    senders, receivers, shifts, distances = Neighbours(0.5)(positions, cell, pbc)
+    assert list(zip(senders, receivers, strict=True)) == [(1, 0), (0, 1)] and not shifts.any()
+    assert np.allclose(distances, 0.4)
+    assert time.perf_counter() - begun < 10.0
+
+
+def test_the_neighbour_list_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys, numpy as np\n"
+        "from mace_app.data.neighbours import Neighbours\n"
+        "Neighbours(2.0)(np.eye(3), np.zeros((3, 3)), np.zeros(3, dtype=bool))\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -59,7 +59,7 @@ class TrainingHypers(Options):
         explanation=(
             "Small batches (4 to 16) take more steps per epoch and often generalise better; large ones use a GPU "
             "better and need more memory. When it is multiplied, the learning rate can usually grow too. The last "
-            "batch of an epoch is dropped when it is not full."
+            "batch of an epoch holds what is left over; no structure is left out."
         ),
     )
     batch_atom_bounds: list[Annotated[int, Field(ge=1)] | None] = option(
@@ -338,10 +338,11 @@ class TrainingHypers(Options):
         unit="epochs",
         ge=1,
         le=100_000,
-        help="How often the state of training is saved, so that an interrupted run can continue.",
+        help="How often a copy of the weights is kept under the number of its epoch.",
         explanation=(
-            "After a crash or power cut at most this many epochs are lost. The best epoch and the end of a stopped run "
-            "are saved in any case. Lower it when an epoch takes minutes."
+            "The state to continue from, and the best epoch, are saved all the time (after every epoch, or about three "
+            "times a minute where epochs are short), so little is lost in a crash. The copies let you go back to an "
+            "earlier epoch; each takes as much space as the model."
         ),
     )
     distributed: bool = option(

@@ -75,7 +75,7 @@ def train_(arguments: argparse.Namespace) -> int:
         options = load_options(arguments.options, check_files=True)
         run = new_run(options, arguments.output, arguments.name or arguments.options.stem)
     print(f"Run folder: {run.path}", file=sys.stderr, flush=True)
-    outcome = _train(run.path, arguments.threads, quiet=False)
+    outcome = _train(run.path, arguments, quiet=False)
     if outcome == 0:
         print(f"Model: {run.model_file}" if run.model_file.exists() else "There is no exported model.", file=sys.stderr)
     if run.info().state in ("stopped", "interrupted"):
@@ -85,17 +85,17 @@ def train_(arguments: argparse.Namespace) -> int:
 
 def work_(arguments: argparse.Namespace) -> int:
     """The work of a run folder, without a terminal; how it ends is in ``run.json``."""
-    return _train(arguments.run, arguments.threads, quiet=True)
+    return _train(arguments.run, arguments, quiet=True)
 
 
-def _train(folder: Path, threads: int | None, quiet: bool) -> int:
+def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     from mace_app.jobs import RunFolder
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
 
     terminal = None if quiet else Terminal()
     try:
-        outcome = train_run(RunFolder(folder), terminal, threads)
+        outcome = train_run(RunFolder(folder), terminal, arguments.threads, arguments.written)
     finally:
         if terminal is not None:
             terminal.close()
@@ -146,6 +146,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         return supervise(arguments[1:])
     parsed = parser().parse_args(arguments)
+    parsed.written = [sys.executable, "-m", "mace_app", *arguments]
     return _said(parsed.call, parsed)
 
 

@@ -1,9 +1,8 @@
 """A training from options to an exported model, inside one run folder."""
 
-import sys
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -26,7 +25,12 @@ from mace_app.training import Trainer, TrainingResult, load_model, reported_labe
 Outcome = Literal["finished", "stopped", "failed"]
 
 
-def train_run(run: RunFolder, listener: Listener | None = None, threads: int | None = None) -> Outcome:
+def train_run(
+    run: RunFolder,
+    listener: Listener | None = None,
+    threads: int | None = None,
+    command: Sequence[str] | None = None,
+) -> Outcome:
     """Do what ``options.yaml`` of the folder asks; go on from ``checkpoints/last`` where there is one.
 
     Whatever happens is written into the folder: the state and, on failure, one sentence in ``run.json``, the traceback
@@ -34,7 +38,9 @@ def train_run(run: RunFolder, listener: Listener | None = None, threads: int | N
     """
     set_threads(threads)
     recorder = RunRecorder(run, listener)
-    run.start(command=sys.argv, versions=versions())
+    run.start(versions=versions())
+    if command is not None:
+        run.update(command=list(command))
     try:
         with recorder.signals(), _warnings_to(recorder):
             outcome, reason = _train(run, recorder)

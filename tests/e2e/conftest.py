@@ -24,6 +24,8 @@ FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+# Patient, because tests share their machine with trainings.
+expect.set_options(timeout=20_000)
 LOCAL = ("http://127.0.0.1", "data:", "blob:")
 
 
@@ -61,7 +63,7 @@ def launch(workspace: Path, log: Path) -> Server:
             cwd=ROOT,
             stdout=output,
             stderr=output,
-            env=os.environ | {"MACE_APP_WORKSPACE": str(workspace), "OMP_NUM_THREADS": "2"},
+            env={"OMP_NUM_THREADS": "2", **os.environ, "MACE_APP_WORKSPACE": str(workspace)},
         )
     server = Server(f"http://127.0.0.1:{port}", workspace, log, process)
     deadline = time.monotonic() + 60

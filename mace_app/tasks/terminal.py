@@ -1,5 +1,6 @@
 """A run as a person at a terminal sees it: log lines, and below them a bar with the time that is left."""
 
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any, TextIO
@@ -37,9 +38,10 @@ class Terminal:
                     total=1.0,
                     file=self.stream,
                     leave=False,
-                    dynamic_ncols=True,
+                    ncols=shutil.get_terminal_size().columns,  # 80 where the terminal doesn't say
+                    unit="",
                     mininterval=0.2,
-                    bar_format="{desc} {percentage:3.0f}%|{bar}|{postfix}",
+                    bar_format="{desc} {percentage:3.0f}%|{bar}| {unit}",
                 )
         self._fields.update(fields)
         if self._bar is None:
@@ -48,7 +50,7 @@ class Terminal:
         self._bar.set_description_str(
             str(self._fields.get("message") or PHASES.get(self._phase or "", "")), refresh=False
         )
-        self._bar.set_postfix_str(postfix(self._fields), refresh=False)
+        self._bar.unit = remarks(self._fields)
         if done is not None and total:
             self._bar.update(min(1.0, done / total) - self._bar.n)
 
@@ -58,15 +60,15 @@ class Terminal:
             self._bar = None
 
 
-def postfix(fields: Mapping[str, Any]) -> str:
-    """For example `` 12.3 structures/s, 4:05 left``."""
+def remarks(fields: Mapping[str, Any]) -> str:
+    """For example ``12.3 structures/s, 4:05 min left``."""
     parts = []
     speed, left = fields.get("structures_per_second"), fields.get("eta_seconds")
     if speed:
         parts.append(f"{speed:.3g} structures/s")
     if left is not None:
         parts.append(f"{duration(left)} left")
-    return " " + ", ".join(parts) if parts else ""
+    return ", ".join(parts)
 
 
 def duration(seconds: float) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import inspect
 import io
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -40,14 +41,22 @@ def _quiet_and_safe_again() -> Iterator[None]:
 
 with _quiet_and_safe_again():
     import mace  # noqa: F401 — must come first, see above
+    from e3nn import get_optimization_defaults, o3, set_optimization_defaults
     from e3nn import nn as e3nn_nn
-    from e3nn import o3
     from e3nn.util import jit as e3nn_jit
     from mace import modules as mace_modules
     from mace.modules.blocks import RealAgnosticAttResidualInteractionBlock as _AttentionBlock
     from mace.modules.gate import GatedEquivariantBlock as _GatedBlock
     from mace.modules.wrapper_ops import Linear as _MaceLinear
     from mace.tools.scatter import scatter_sum as _scatter_sum
+
+# TorchScript specialises code after its first calls and differentiates it in its own way, which changes last bits: a
+# resumed run would differ from an uninterrupted one. So nothing is scripted in training, which measured no slower (see
+# ``building``), and the one function that e3nn scripts at import is replaced by the Python it was made from.
+_harmonics = sys.modules["e3nn.o3._spherical_harmonics"]
+_harmonics._spherical_harmonics = getattr(  # type: ignore[attr-defined]
+    _harmonics._spherical_harmonics, "_torchdynamo_inline", _harmonics._spherical_harmonics
+)
 
 
 def _gate_tracing_inputs(self: Any, n: int) -> list[dict[str, tuple[torch.Tensor]]]:
@@ -93,15 +102,17 @@ _INTERACTIONS = {
 
 @contextlib.contextmanager
 def building(dtype: torch.dtype) -> Iterator[None]:
-    """mace-torch and e3nn build their tensors in torch's default dtype, and e3nn scripts code with deprecated calls."""
-    before = torch.get_default_dtype()
+    """mace-torch and e3nn build their tensors in torch's default dtype; e3nn leaves its generated code unscripted."""
+    before, options = torch.get_default_dtype(), get_optimization_defaults()
     torch.set_default_dtype(dtype)
+    set_optimization_defaults(jit_script_fx=False)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         torch.set_default_dtype(before)
+        set_optimization_defaults(**options)
 
 
 def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neighbors: float, dtype: torch.dtype) -> Any:

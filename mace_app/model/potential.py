@@ -62,12 +62,7 @@ class MaceModel(torch.nn.Module):
             )
         targets = [name for name, info in self.config.targets.items() if labels & set(info.labels())]
         differentiated = [n for n in targets if labels & {f"{n}.forces", f"{n}.stress"}]
-        # TorchScript code inside e3nn would be specialised and differentiated in its own way after a few calls, which
-        # changes last bits: a resumed run would differ from an uninterrupted one. Not optimised, it is plain autograd.
-        with (
-            torch.jit.optimized_execution(False),
-            torch.set_grad_enabled(create_graph or bool(differentiated)),
-        ):
+        with torch.set_grad_enabled(create_graph or bool(differentiated)):
             vectors = batch.vectors.detach()
             if differentiated:
                 vectors.requires_grad_(True)

@@ -14,6 +14,7 @@ import torch
 from metatomic.torch import unit_conversion_factor
 
 from mace_app.export.errors import ExportRefused
+from mace_app.export.names import metatomic_unit
 from mace_app.model import Batch, GraphSource, MaceModel
 
 _SCRIPT = Path(__file__).with_name("fresh_process.py")
@@ -59,7 +60,7 @@ def compare_in_fresh_process(
     count = min(len(structures), max_structures)
     chosen = np.unique(np.linspace(0, len(structures) - 1, count).round().astype(int))
     singles = [structures.collate([int(index)]) for index in chosen]
-    angstrom = unit_conversion_factor(length_unit, "angstrom") if length_unit else 1.0
+    angstrom = unit_conversion_factor(metatomic_unit(length_unit), "angstrom") if length_unit else 1.0
     with tempfile.TemporaryDirectory(prefix="mace-studio-export-") as folder:
         answers = _run(model, file, singles, angstrom, Path(folder))
     differences: dict[str, list[float]] = {}
@@ -93,7 +94,7 @@ def _run(model: MaceModel, file: Path, singles: list[Any], angstrom: float, fold
         "outputs": [
             {
                 "name": name,
-                "unit": info.unit,
+                "unit": metatomic_unit(info.unit),
                 "sample_kind": info.sample_kind,
                 "forces": _through_calculator(model, name) and bool(info.has_forces),
                 "stress": _through_calculator(model, name) and bool(info.has_stress),
@@ -149,7 +150,7 @@ def _references(model: MaceModel, arrays: Any, angstrom: float) -> dict[str, tup
         result[name] = (value, own + rounding * float(np.abs(value).max()))
         if not _through_calculator(model, name):
             continue
-        electronvolt = unit_conversion_factor(info.unit, "eV")
+        electronvolt = unit_conversion_factor(metatomic_unit(info.unit), "eV")
         if info.has_forces:
             factor = electronvolt / angstrom
             forces = physical[f"{name}.forces"].cpu().numpy() * factor

@@ -14,7 +14,7 @@ from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, Mo
 from mace_app.export.check import ExportCheck, compare_in_fresh_process
 from mace_app.export.errors import ExportRefused
 from mace_app.export.module import ExportedModel
-from mace_app.export.names import needs_unit
+from mace_app.export.names import metatomic_unit, needs_unit
 from mace_app.files import sha256_of
 from mace_app.model import GraphSource, MaceModel
 
@@ -103,7 +103,7 @@ def _capabilities(model: MaceModel, metadata: ExportMetadata) -> ModelCapabiliti
             outputs=outputs,
             atomic_types=model.config.atomic_types,
             interaction_range=model.config.interaction_range,
-            length_unit=metadata.length_unit,
+            length_unit=metatomic_unit(metadata.length_unit),
             supported_devices=["cuda", "cpu"],
             dtype=str(model.dtype).removeprefix("torch."),
         )
@@ -121,7 +121,7 @@ def _output(model: MaceModel, name: str) -> ModelOutput:
     try:
         # "atom" means that both values per atom and their sum can be asked for.
         return ModelOutput(
-            unit=info.unit,
+            unit=metatomic_unit(info.unit),
             sample_kind="atom",
             explicit_gradients=[],
             description=info.description or f"{name} as predicted by MACE",

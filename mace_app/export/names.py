@@ -19,3 +19,22 @@ def needs_unit(target: str, quantity: str) -> bool:
     base = target.split("/")[0]
     standard = "::" not in target and base not in WITHOUT_UNIT
     return standard or quantity == "energy"
+
+
+_SPELLINGS = {
+    "Å": "Angstrom",
+    "\u212b": "Angstrom",
+    "·": "*",
+    "⋅": "*",
+    "×": "*",
+    "²": "^2",
+    "³": "^3",
+    "Ha": "Hartree",
+}
+
+
+def metatomic_unit(text: str) -> str:
+    """A unit as people write it (``e·Å``, ``eV/Å³``) in the spelling metatomic reads (``e*Angstrom``)."""
+    for sign in "Å\u212b·⋅×²³":
+        text = text.replace(sign, _SPELLINGS[sign])
+    return _SPELLINGS.get(text, text)

@@ -101,12 +101,11 @@ def measure(program: Program, setting: Setting, split: Split, arguments: argpars
     cpu_seconds = run_logged(command, folder, log, setting.threads, path)
     seconds = time.perf_counter() - began
     own = program.own(folder, log)
-    energy_mae, forces_mae = evaluate(program, python, setting, split, folder)
+    errors = evaluate(program, python, setting, split, folder)
     return {
         "program": program.name,
         "versions": versions(python, program.packages),
-        "energy_mae": energy_mae,
-        "forces_mae": forces_mae,
+        **errors,
         "seconds": seconds,
         "cpu_seconds": cpu_seconds,
         "machine": f"{platform.machine()}, {setting.threads} thread{'s' if setting.threads > 1 else ''}",
@@ -114,22 +113,31 @@ def measure(program: Program, setting: Setting, split: Split, arguments: argpars
     }
 
 
-def evaluate(program: Program, python: Path, setting: Setting, split: Split, folder: Path) -> tuple[float, float]:
-    """MAE of energies (meV/atom) and of force components (meV/Å) of the exported model on the validation set."""
+def evaluate(program: Program, python: Path, setting: Setting, split: Split, folder: Path) -> dict[str, float]:
+    """Errors of the exported model on the validation set; see `errors_of`."""
     out = folder / "predictions.npz"
     command = [str(python), str(HERE / "predict.py"), program.calculator]
     command += [str(program.model(folder)), str(split.validation), str(out)]
     run_logged(command, folder, folder / "predict.log", setting.threads)
-    predictions = np.load(out)
-    frames = read(split.validation, ":")
+    errors = errors_of(out, split.validation)
+    if not all(map(math.isfinite, errors.values())):
+        raise RuntimeError(f"{program.name}: the model predicts numbers that are not finite")
+    return errors
+
+
+def errors_of(predictions: Path, structures: Path) -> dict[str, float]:
+    """MAE of force components (meV/Å) and of energies (meV/atom), the latter also without their mean error."""
+    found = np.load(predictions)
+    frames = read(structures, ":")
     sizes = np.array([len(atoms) for atoms in frames])
     energies = np.array([atoms.info["REF_energy"] for atoms in frames])
     forces = np.concatenate([atoms.arrays["REF_forces"] for atoms in frames])
-    energy_mae = 1000 * np.abs((predictions["energies"] - energies) / sizes).mean()
-    forces_mae = 1000 * np.abs(predictions["forces"] - forces).mean()
-    if not math.isfinite(energy_mae + forces_mae):
-        raise RuntimeError(f"{program.name}: the model predicts numbers that are not finite")
-    return float(energy_mae), float(forces_mae)
+    deviations = 1000 * (found["energies"] - energies) / sizes
+    return {
+        "energy_mae": float(np.abs(deviations).mean()),
+        "energy_mae_without_offset": float(np.abs(deviations - deviations.mean()).mean()),
+        "forces_mae": float(1000 * np.abs(found["forces"] - forces).mean()),
+    }
 
 
 if __name__ == "__main__":

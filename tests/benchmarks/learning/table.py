@@ -25,7 +25,7 @@ program itself logged for its best epoch.
 It is one run of each, so how much of a difference is chance was not measured.
 
 Energies without offset are those with the mean error taken away: after few epochs most of an energy error can be one
-constant for all structures, which goes away with longer training and doesn't concern forces or differences of energies.
+constant for all structures, which concerns neither forces nor differences of energies between them.
 
 Data: {setting.training} ethanol molecules of rMD17 for training and {setting.validation} for validation.
 {setting.epochs} epochs, seed {setting.seed}, float32, CPU threads: {setting.threads}. CPU seconds are those of the

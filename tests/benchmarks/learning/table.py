@@ -29,7 +29,7 @@ constant for all structures, which concerns neither forces nor differences of en
 
 Data: {setting.training} ethanol molecules of rMD17 for training and {setting.validation} for validation.
 {setting.epochs} epochs, seed {setting.seed}, float32, CPU threads: {setting.threads}. CPU seconds are those of the
-whole run, start and export included, divided by the epochs; they hardly depend on what else the machine does. Equal for
+whole run, start and export included, divided by the epochs; a busy machine raises them somewhat. Equal for
 all: `r_max {setting.r_max:g}`, `hidden_irreps "{setting.hidden_irreps}"`, `max_ell {setting.max_ell}`,
 `correlation {setting.correlation}`, {setting.num_interactions} layers, average number of neighbours
 {avg_num_neighbors:.2f}, batch size {setting.batch_size}, Adam with amsgrad, learning rate

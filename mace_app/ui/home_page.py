@@ -6,19 +6,10 @@ import streamlit as st
 
 from mace_app.jobs import JobsError, RunFolder, RunInfo, Workspace
 from mace_app.ui import samples
-from mace_app.ui.state import failure, page
+from mace_app.ui.state import STATE_COLOURS, failure, page
 from mace_app.ui.text import code, markdown
 
 RECENT = 5
-STATE_COLOURS = {
-    "queued": "gray",
-    "running": "blue",
-    "stopping": "orange",
-    "finished": "green",
-    "stopped": "orange",
-    "failed": "red",
-    "interrupted": "red",
-}
 
 
 def overview(space: Workspace) -> None:

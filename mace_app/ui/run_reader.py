@@ -11,18 +11,10 @@ import streamlit as st
 from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, Parity, Progress, RunFolder, RunInfo
 from mace_app.ui.charts import best_epoch, error_unit, headline, three_digits
 from mace_app.ui.run_table import RunRow
+from mace_app.ui.state import STATE_COLOURS
 from mace_app.ui.times import clock, duration
 
 Value = TypeVar("Value")
-STATE_COLOURS = {
-    "queued": "gray",
-    "running": "blue",
-    "stopping": "orange",
-    "finished": "green",
-    "stopped": "orange",
-    "failed": "red",
-    "interrupted": "red",
-}
 PHASES = {
     "preparing": "Preparing data",
     "training": "Training",

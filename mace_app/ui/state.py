@@ -7,6 +7,17 @@ import streamlit as st
 from mace_app.jobs import JobsError, Workspace
 from mace_app.ui.text import sentence_markdown
 
+# of a run, as Streamlit names colours
+STATE_COLOURS = {
+    "queued": "gray",
+    "running": "blue",
+    "stopping": "orange",
+    "finished": "green",
+    "stopped": "orange",
+    "failed": "red",
+    "interrupted": "red",
+}
+
 PAGES = Path(__file__).resolve().parents[2] / "pages"
 
 

@@ -1,30 +1,32 @@
 """The hyperparameters of training, under ``architecture.training``."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-from pydantic import Field, field_validator
-
-from mace_app.options.base import Options, shown, validate_each
-from mace_app.options.errors import Problem, refuse
+from mace_app.options.errors import Problem
 from mace_app.options.fields import option
-from mace_app.options.loss import LossOptions, check_loss_type
+from mace_app.options.loop import LoopHypers
+from mace_app.options.loss import LossOptions
 from mace_app.options.normalisation import CHECKPOINT, PER_ELEMENT, Baseline, Scaling
 
 
-class TrainingHypers(Options):
-    """Every trainer hyperparameter of ``experimental.mace``, and two of our own (``ema_decay``, ``energy_scale``)."""
+class TrainingHypers(LoopHypers):
+    """Every trainer hyperparameter of ``experimental.mace``, and our own; those of the loop come first."""
 
     hints: ClassVar[dict[str, str]] = {
         "finetune": "fine-tuning a trained model is not built yet.",
-        "max_atoms_per_batch": "the limit on atoms in a batch is `batch_atom_bounds: [null, N]` (not built yet).",
-        "min_atoms_per_batch": "the limit on atoms in a batch is `batch_atom_bounds: [N, null]` (not built yet).",
+        "max_atoms_per_batch": "the limit on atoms in a batch is `batch_atom_bounds: [null, N]`.",
+        "min_atoms_per_batch": "the limit on atoms in a batch is `batch_atom_bounds: [N, null]`.",
         "lr": "it is called `learning_rate`.",
         "max_num_epochs": "it is called `num_epochs`.",
         "epochs": "it is called `num_epochs`.",
         "scheduler": "it is called `lr_scheduler`.",
         "scheduler_patience": "it is called `lr_scheduler_patience`.",
         "clip_grad": "it is called `grad_clip_norm`.",
+        "patience": "it is called `early_stopping_patience`.",
+        "start_swa": "it is called `stage_two_start`.",
+        "start_stage_two": "it is called `stage_two_start`.",
+        "swa_lr": "it is called `stage_two_learning_rate`.",
+        "stage_two_lr": "it is called `stage_two_learning_rate`.",
         "ema": "give `ema_decay`, or `ema_decay: null` for none.",
         "E0s": "energies of single atoms are given as `atomic_baseline: {energy: {1: -13.6}}`.",
         "energy_weight": "weights are given as `loss: {energy: {weight: 1, forces: {weight: 10}}}`.",
@@ -35,190 +37,6 @@ class TrainingHypers(Options):
         "r_max": "it belongs under `architecture.model`.",
     }
 
-    num_epochs: int = option(
-        1000,
-        title="Epochs",
-        section="Length and batches",
-        ge=0,
-        le=1_000_000,
-        help="How many times the whole training set is shown to the model, in total.",
-        explanation=(
-            "A few hundred epochs suit a thousand structures; fewer are needed the more structures there are. The best "
-            "epoch is kept whatever comes after, and a run can be stopped and continued. With 0 only the baseline and "
-            "the scale are fitted and exported."
-        ),
-    )
-    batch_size: int = option(
-        16,
-        title="Batch size",
-        section="Length and batches",
-        importance="simple",
-        ge=1,
-        le=65536,
-        help="How many structures are used for one step of the optimiser.",
-        explanation=(
-            "Small batches (4 to 16) take more steps per epoch and often generalise better; large ones use a GPU "
-            "better and need more memory. When it is multiplied, the learning rate can usually grow too. The last "
-            "batch of an epoch holds what is left over; no structure is left out."
-        ),
-    )
-    batch_atom_bounds: list[Annotated[int, Field(ge=1)] | None] = option(
-        default_factory=lambda: [None, None],
-        title="Atoms in a batch",
-        section="Length and batches",
-        help="Lowest and highest number of atoms in a batch.",
-        explanation=(
-            "With structures of very different sizes, counting atoms instead of structures keeps memory even. An upper "
-            "bound closes a batch before it grows too large. Validation structures are never left out."
-        ),
-        not_built="packing batches by atoms comes with a later version.",
-    )
-    num_workers: int | None = option(
-        None,
-        title="Loading processes",
-        section="Length and batches",
-        ge=0,
-        le=256,
-        help="Processes that prepare batches beside the training; empty chooses by itself.",
-        explanation=(
-            "Neighbour lists are computed once and read from disk, so preparing a batch takes little time and needs no "
-            "helpers. Both empty and 0 prepare batches in the training process."
-        ),
-        not_built_values={"any number above 0": "batches are prepared in the training process."},
-    )
-    optimizer: Literal["adam", "adamw", "schedulefree"] = option(
-        "adam",
-        title="Optimiser",
-        section="Optimiser",
-        help="The rule that turns gradients into changes of the weights.",
-        explanation=(
-            "Adam is what MACE was developed with. AdamW applies the weight decay separately from the gradient, which "
-            "makes its effect independent of the learning rate's history. Both treat the groups of weights as MACE "
-            "does."
-        ),
-        not_built_values={"schedulefree": "it needs a package of its own and a loop that switches its modes."},
-    )
-    learning_rate: float = option(
-        0.01,
-        title="Learning rate",
-        section="Optimiser",
-        importance="simple",
-        widget="log",
-        gt=0,
-        le=1,
-        help="The size of the steps the optimiser takes at the beginning.",
-        explanation=(
-            "0.01 suits small batches and models trained from scratch. If the loss jumps or becomes NaN, divide it by "
-            "three to ten; if it falls very slowly, multiply it. The schedule lowers it during the run."
-        ),
-    )
-    weight_decay: float = option(
-        5e-7,
-        title="Weight decay",
-        section="Optimiser",
-        widget="log",
-        ge=0,
-        le=1,
-        help="How strongly weights are pulled towards zero.",
-        explanation=(
-            "A gentle pull keeps a model from fitting noise. Following MACE it acts on the linear maps of interactions "
-            "and on product weights only, not on radial networks, readouts or added heads. Raise it a little when the "
-            "validation error grows while the training error falls."
-        ),
-    )
-    amsgrad: bool = option(
-        True,
-        title="AMSGrad",
-        section="Optimiser",
-        help="Remember the largest gradients seen, so that steps never grow back.",
-        explanation=(
-            "A variant of Adam that is steadier late in training. It costs one more number per weight. There is seldom "
-            "a reason to turn it off."
-        ),
-    )
-    beta: float = option(
-        0.9,
-        title="Momentum",
-        section="Optimiser",
-        ge=0,
-        lt=1,
-        help="How much of the previous steps' direction is kept (Adam's first beta).",
-        explanation=(
-            "The optimiser averages gradients over roughly 1/(1 − beta) steps. Lower values react faster and are "
-            "noisier. The second beta is fixed at 0.999."
-        ),
-    )
-    grad_clip_norm: float | None = option(
-        1.0,
-        title="Gradient clipping",
-        section="Optimiser",
-        gt=0,
-        help="The longest gradient allowed; longer ones are shortened to it. Empty turns clipping off.",
-        explanation=(
-            "A single bad structure can produce a huge gradient that throws training off. Shortening it keeps the "
-            "direction and limits the damage. The norm is taken over all weights together."
-        ),
-    )
-    ema_decay: float | None = option(
-        0.99,
-        title="Weight averaging",
-        section="Optimiser",
-        ge=0,
-        lt=1,
-        help="Validate and export a running average of the weights, which forgets with this factor per step.",
-        explanation=(
-            "An average over roughly 1/(1 − decay) steps is less noisy than the weights themselves and usually "
-            "predicts better. 0.99 is MACE's usual value, 0.999 suits long runs with many steps. Empty uses the plain "
-            "weights. metatrain has no such option."
-        ),
-    )
-    lr_scheduler: Literal["ReduceLROnPlateau", "ExponentialLR"] = option(
-        "ReduceLROnPlateau",
-        title="Schedule",
-        section="Schedule",
-        help="How the learning rate falls during the run.",
-        explanation=(
-            "`ReduceLROnPlateau` lowers it when the validation loss has stopped falling, and so adapts to the data. "
-            "`ExponentialLR` lowers it a little every epoch, whatever happens, which makes runs easy to compare."
-        ),
-    )
-    lr_factor: float = option(
-        0.8,
-        title="Factor at a plateau",
-        section="Schedule",
-        gt=0,
-        lt=1,
-        help="What the learning rate is multiplied by when the validation loss has stopped falling.",
-        explanation=(
-            "0.8 lowers the rate gently and often; 0.5 gives few, larger cuts. It belongs to `ReduceLROnPlateau` and "
-            "is refused with the exponential schedule."
-        ),
-    )
-    lr_scheduler_patience: int = option(
-        50,
-        title="Patience at a plateau",
-        section="Schedule",
-        unit="epochs",
-        ge=0,
-        le=100_000,
-        help="How many epochs without improvement to wait before lowering the learning rate.",
-        explanation=(
-            "With many structures an epoch is long and 5 to 20 are enough; with few, noise needs more patience. A run "
-            "shorter than this keeps its first learning rate. It belongs to `ReduceLROnPlateau`."
-        ),
-    )
-    lr_scheduler_gamma: float = option(
-        0.9993,
-        title="Factor per epoch",
-        section="Schedule",
-        gt=0,
-        le=1,
-        help="What the exponential schedule multiplies the learning rate by after every epoch.",
-        explanation=(
-            "0.9993 halves the rate in about 1000 epochs; for a run of 100 epochs 0.97 ends at a twentieth. It belongs "
-            "to `ExponentialLR` and is refused with the plateau schedule."
-        ),
-    )
     loss: str | dict[str, LossOptions] = option(
         "mse",
         title="Loss",
@@ -364,55 +182,14 @@ class TrainingHypers(Options):
         not_built="it belongs to training on several GPUs, and training runs on one device.",
     )
 
-    @field_validator("loss", mode="before")
-    @classmethod
-    def _built_losses(cls, value: Any) -> Any:
-        """A single type, or ``LossOptions`` for each target."""
-        if isinstance(value, Mapping):
-            return dict(validate_each(LossOptions, ((str(target), entry) for target, entry in value.items())))
-        return check_loss_type(value)
-
-    @field_validator("batch_atom_bounds", mode="before")
-    @classmethod
-    def _two_bounds(cls, value: Any) -> Any:
-        if not isinstance(value, list | tuple) or len(value) != 2:
-            raise refuse(f"`batch_atom_bounds` must be a list of two, `[lowest, highest]`; it is {shown(value)}.")
-        return list(value)
-
-    @field_validator("num_workers", mode="after")
-    @classmethod
-    def _no_workers_yet(cls, value: int | None) -> int | None:
-        if value:
-            raise refuse(
-                f"`num_workers: {value}` is not built yet: batches are prepared in the training process. "
-                "Leave it empty or set it to 0."
-            )
-        return value
-
-    @field_validator("lr_scheduler", mode="before")
-    @classmethod
-    def _known_schedulers(cls, value: Any) -> Any:
-        if isinstance(value, str) and value in {"CosineAnnealingLR", "CosineAnnealing", "cosine", "LinearLR"}:
-            raise refuse(f"`lr_scheduler: {value}` is not built yet; use `ReduceLROnPlateau` or `ExponentialLR`.")
-        return value
+    def in_stage_two(self) -> "TrainingHypers":
+        """The same with loss and learning rate as they are in stage two."""
+        rate = self.learning_rate if self.stage_two_learning_rate is None else self.stage_two_learning_rate
+        loss = self.loss if self.stage_two_loss is None else self.stage_two_loss
+        return self.model_copy(update={"learning_rate": rate, "loss": loss})
 
     def problems(self) -> list[Problem]:
-        return [*self._schedule_problems(), *self._metric_problems(), *self._scale_problems()]
-
-    def _schedule_problems(self) -> list[Problem]:
-        owners = {
-            "lr_scheduler_gamma": "ExponentialLR",
-            "lr_factor": "ReduceLROnPlateau",
-            "lr_scheduler_patience": "ReduceLROnPlateau",
-        }
-        return [
-            Problem(
-                (name,),
-                f"`{name}` has no effect with `lr_scheduler: {self.lr_scheduler}`; it belongs to `{owner}`.",
-            )
-            for name, owner in owners.items()
-            if owner != self.lr_scheduler and self.changed(name)
-        ]
+        return [*super().problems(), *self._metric_problems(), *self._scale_problems()]
 
     def _metric_problems(self) -> list[Problem]:
         if self.log_mae or self.best_model_metric not in ("weighted_mae", "mae_prod"):

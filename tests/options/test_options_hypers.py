@@ -109,10 +109,10 @@ def problems_with(model: dict[str, Any] | None = None, training: dict[str, Any] 
     return {}
 
 
-def test_every_hyper_of_metatrains_model_and_trainer_is_there_and_two_of_our_own() -> None:
+def test_every_hyper_of_metatrains_model_and_trainer_is_there_and_what_is_our_own() -> None:
     assert len(MODEL_NAMES) == 24 and len(TRAINING_NAMES) == 26
     assert set(ModelHypers.model_fields) == set(MODEL_NAMES)
-    assert set(TrainingHypers.model_fields) == {*TRAINING_NAMES, "ema_decay", "energy_scale"}
+    assert set(TRAINING_NAMES) < set(TrainingHypers.model_fields)
 
 
 def test_exactly_eight_options_are_simple() -> None:
@@ -145,18 +145,14 @@ NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("model.mace_head_name", {"model": {"mace_head_name": "pbe"}}),
     ("model.use_embedding_readout", {"model": {"use_embedding_readout": True}}),
     ("model.max_ell", {"model": {"max_ell": 0, "hidden_irreps": "8x0e"}}),
-    ("training.optimizer", {"training": {"optimizer": "schedulefree"}}),
-    ("training.num_workers", {"training": {"num_workers": 2}}),
     ("training.distributed", {"training": {"distributed": True}}),
     ("training.distributed_port", {"training": {"distributed_port": 40000}}),
-    ("training.batch_atom_bounds", {"training": {"batch_atom_bounds": [None, 200]}}),
     ("training.log_separate_blocks", {"training": {"log_separate_blocks": True}}),
     ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": {"energy": {1: 0.5}}}}),
     ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": "scaler.ckpt"}}),
     ("training.atomic_baseline", {"training": {"atomic_baseline": "composition.ckpt"}}),
     ("training.loss", {"training": {"loss": "masked_mse"}}),
     ("training.loss.energy.type", {"training": {"loss": {"energy": "pointwise"}}}),
-    ("training.lr_scheduler", {"training": {"lr_scheduler": "CosineAnnealingLR"}}),
     ("training.finetune", {"training": {"finetune": {"method": "full"}}}),
     ("wandb", {"wandb": {"project": "x"}}),
     ("device", {"device": "multi-gpu"}),

@@ -1,7 +1,7 @@
 """From what stands beside a structure to label arrays of fixed shape."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from mace_app.options.errors import suggestion
 
 Kind = Literal["value", "forces", "stress", "virial"]
 ZERO_VOLUME = 1e-9  # cubed unit of length
+SYMMETRIC = 1e-4  # a part of the largest entry: programs print tensors with few digits
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class Label:
     per_atom: bool
     shape: tuple[int, ...]
     required: bool
+    mask: str | None = None
+    may_be_symmetric: bool = False
 
 
 def labels_of(dataset: DatasetOptions) -> list[Label]:
@@ -36,9 +39,10 @@ def labels_of(dataset: DatasetOptions) -> list[Label]:
     for name, target in dataset.targets.items():
         info: TargetInfo = target.info(name)
         key = target.key or name
-        per_atom = info.sample_kind == "atom"
-        shape = (*info.components, info.num_subtargets)
-        found.append(Label(name, name, key, "value", per_atom, shape, True))
+        undecided = info.rank == 2 and info.symmetric is None
+        found.append(
+            Label(name, name, key, "value", info.sample_kind == "atom", info.shape, True, may_be_symmetric=undecided)
+        )
         if info.has_forces is not False:
             forces = (target.forces or None) and target.forces.key
             paired = forces or paired_key(key, "forces")
@@ -50,7 +54,8 @@ def labels_of(dataset: DatasetOptions) -> list[Label]:
             stress = (target.stress or None) and target.stress.key
             paired = stress or paired_key(key, "stress")
             found.append(Label(f"{name}.stress", name, paired, "stress", False, (3, 3), bool(info.has_stress)))
-    return found
+    masks = dataset.masks()
+    return [replace(label, mask=masks.get(label.name)) for label in found]
 
 
 def paired_key(energy_key: str, kind: str) -> str:
@@ -71,6 +76,15 @@ class Coverage:
     frames: int = 0
     nan_frames: list[int] = field(default_factory=list)
     zero_frames: list[int] = field(default_factory=list)
+    masks: int = 0  # frames that had a mask
+    masked_values: int = 0
+    asymmetry: float = 0.0  # largest |T − Tᵀ|
+    magnitude: float = 0.0  # largest |T|
+
+    @property
+    def is_symmetric(self) -> bool:
+        """Up to the digits a file holds."""
+        return self.asymmetry <= SYMMETRIC * self.magnitude
 
 
 class LabelReader:
@@ -103,6 +117,14 @@ class LabelReader:
                     coverage.zero_frames.append(frame.index)
                     continue
                 values = stress
+            if label.mask is not None:
+                values = self._masked(label, frame, values, coverage)
+                if np.isnan(values).all():
+                    continue
+            if label.may_be_symmetric:
+                difference = np.abs(values - np.swapaxes(values, -3, -2))
+                coverage.asymmetry = max(coverage.asymmetry, float(np.nanmax(difference, initial=0.0)))
+                coverage.magnitude = max(coverage.magnitude, float(np.nanmax(np.abs(values))))
             coverage.present += 1
             found[label.name] = values
         return found
@@ -140,6 +162,38 @@ class LabelReader:
             )
         return values.reshape(expected)
 
+    def _masked(
+        self, label: Label, frame: Frame, values: NDArray[np.float64], coverage: Coverage
+    ) -> NDArray[np.float64]:
+        """The values with NaN wherever the mask is false; a structure without the mask keeps all."""
+        assert label.mask is not None
+        raw = next((p[label.mask] for p in (frame.arrays, frame.info) if label.mask in p), None)
+        if raw is None:
+            return values
+        coverage.masks += 1
+        place = at(self.path, frame.index)
+        mask = np.asarray(raw)
+        if mask.dtype.kind not in "biuf" or not np.isin(mask, (0, 1)).all():
+            raise DataError(
+                f"{place}: the mask `{label.mask}` must hold true or false (or 1 or 0), but it holds "
+                f"`{excerpt(str(raw))}`. Correct the file or the key."
+            )
+        mask = mask.astype(bool)
+        squeezed, flat = _squeezed(values.shape), _flat(values.shape, label.per_atom)
+        if mask.shape in (values.shape, squeezed, flat):
+            mask = mask.reshape(values.shape)
+        elif mask.shape in ((), (1,)):
+            mask = np.broadcast_to(mask.reshape(()), values.shape)
+        elif label.per_atom and mask.shape == (len(frame),):
+            mask = np.broadcast_to(mask.reshape(-1, *[1] * (values.ndim - 1)), values.shape)
+        else:
+            raise DataError(
+                f"{place}: the mask `{label.mask}` has the shape {_shape(mask.shape)}, but `{label.name}` has "
+                f"{_shape(squeezed)}. Give one entry for each value, or one for each {'atom' if label.per_atom else 'structure'}."
+            )
+        coverage.masked_values += int((~mask).sum())
+        return np.where(mask, values, np.nan)
+
     def _stress(self, label: Label, frame: Frame, values: NDArray[np.float64]) -> NDArray[np.float64] | None:
         """σ = −virial/V (docs/architecture.md); None for zeros written where there is no cell to have a stress."""
         volume = frame.volume
@@ -161,6 +215,11 @@ class LabelReader:
                     raise self._missing(label, coverage)
                 self._unused(label, warnings)
                 continue
+            if label.mask is not None and not coverage.masks:
+                raise DataError(
+                    f"{self.path}: no structure has the key `{label.mask}`, the mask of `{label.name}`. Correct the key "
+                    "in `extra_data`, or remove the mask."
+                )
             if coverage.present < coverage.frames:
                 warnings.append(
                     f"{self.path}: `{label.name}` (key `{label.key}`) is known for {coverage.present} of "

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from mace_app.data.checks import check_distances, check_elements, check_geometry
 from mace_app.data.errors import DataError, numbered
 from mace_app.data.frames import Frame, is_isolated_atom
 from mace_app.data.graphs import GraphSet
+from mace_app.data.label_files import beside, label_paths, read_structures
 from mace_app.data.labels import LabelReader, labels_of
 from mace_app.data.neighbours import Neighbours
 from mace_app.data.packing import Pack, PackWriter
 from mace_app.data.prepared import FORMAT, MANIFEST, ROLES, Layout, PreparedData, load_prepared, save_manifest
-from mace_app.data.reading import Progress, read_frames
-from mace_app.data.splits import divide, read_indices
+from mace_app.data.reading import Progress
+from mace_app.data.splits import check_chosen, divide, read_indices
 from mace_app.files import sha256_of
 from mace_app.options import DatasetOptions, IndicesOptions, RunOptions, TargetInfo
 
@@ -34,7 +36,8 @@ def prepare(options: RunOptions, folder: Path, progress: Progress | None = None)
     for role, value in (("validation", options.validation), ("test", options.test)):
         if isinstance(value, list):
             datasets[role] = value
-    paths = list(dict.fromkeys(_path(dataset) for role in datasets.values() for dataset in role))
+    members = [dataset for role in datasets.values() for dataset in role]
+    paths = list(dict.fromkeys(path for dataset in members for path in (_path(dataset), *label_paths(dataset))))
     meter = _Meter(paths, progress)
     hashes = {path: meter.sha256(path) for path in paths}
     fingerprint = _fingerprint(options, hashes)
@@ -49,8 +52,10 @@ def prepare(options: RunOptions, folder: Path, progress: Progress | None = None)
         layout |= {label.name: (label.per_atom, label.shape) for label in labels_of(dataset)}
     warnings: list[str] = []
     parts = {
-        role: _Part(role, members, folder, layout, options.architecture.model.r_max).read(meter, warnings)
-        for role, members in datasets.items()
+        role: _Part(role, own, folder, layout, options.architecture.model.r_max, _chosen(role, options, own)).read(
+            meter, warnings
+        )
+        for role, own in datasets.items()
     }
     content, targets = _divide(options, parts, folder, layout, warnings)
     content |= {
@@ -73,9 +78,11 @@ class _Part:
     folder: Path
     layout: Layout
     cutoff: float
+    chosen: Sequence[frozenset[int] | None]  # of each data set, the frames to use; None for all
     positions: list[list[int]] = field(default_factory=list)  # of each data set, those of packed structures
     isolated: frozenset[int] = frozenset()
     atom_values: dict[str, dict[int, float]] = field(default_factory=dict)
+    symmetric: dict[str, bool] = field(default_factory=dict)  # of tensors: whether all labels equal their transposes
     total: int = 0
 
     @property
@@ -95,20 +102,16 @@ class _Part:
     def _read(self, writer: PackWriter, meter: "_Meter", warnings: list[str]) -> None:
         neighbours = Neighbours(self.cutoff)
         atoms: list[tuple[int, int, Frame]] = []  # data set, position, frame
-        readers = [LabelReader(dataset) for dataset in self.datasets]
+        readers = [LabelReader(beside(dataset)) for dataset in self.datasets]
+        watch = partial(meter.watch, message="Reading structures, finding neighbours")
         for number, (dataset, reader) in enumerate(zip(self.datasets, readers, strict=True)):
-            path, first = _path(dataset), self.total
+            first = self.total
             self.positions.append([])
-            frame = None
-            for frame in read_frames(path, meter.watch(path, "Reading structures, finding neighbours")):
-                position = first + frame.index
+            for frame in self._frames(number, dataset, watch, meter):
                 if is_isolated_atom(frame):
-                    atoms.append((number, position, frame))
+                    atoms.append((number, first + frame.index, frame))
                 else:
-                    self._append(writer, neighbours, reader, number, position, frame)
-            assert frame is not None
-            meter.structures[path] = frame.index + 1
-            self.total += frame.index + 1
+                    self._append(writer, neighbours, reader, number, first + frame.index, frame)
         if writer.length == 0:
             for number, position, frame in atoms:
                 self._append(writer, neighbours, readers[number], number, position, frame)
@@ -118,6 +121,23 @@ class _Part:
         for reader, kept in zip(readers, self.positions, strict=True):
             if kept:
                 reader.check(warnings)
+            for label in reader.labels:
+                if label.may_be_symmetric:
+                    here = reader.coverage[label.name].is_symmetric
+                    self.symmetric[label.name] = here and self.symmetric.get(label.name, True)
+
+    def _frames(
+        self, number: int, dataset: DatasetOptions, watch: Callable[[Path], Callable[[int], None]], meter: "_Meter"
+    ) -> Iterator[Frame]:
+        """The frames of a data set that are used; all of them are counted."""
+        chosen, count = self.chosen[number], 0
+        for frame in read_structures(dataset, watch):
+            count = frame.index + 1
+            if chosen is None or frame.index in chosen:
+                yield frame
+        check_chosen(chosen, count, _path(dataset))
+        meter.structures |= dict.fromkeys((_path(dataset), *label_paths(dataset)), count)
+        self.total += count
 
     def _append(
         self, writer: PackWriter, neighbours: Neighbours, reader: LabelReader, number: int, position: int, frame: Frame
@@ -131,7 +151,7 @@ class _Part:
 
     def _read_atoms(self, atoms: list[tuple[int, int, Frame]], warnings: list[str]) -> None:
         """Values of free atoms for the baseline; only the training files' are used."""
-        readers = [LabelReader(dataset) for dataset in self.datasets]
+        readers = [LabelReader(beside(dataset)) for dataset in self.datasets]
         without = []
         for number, position, frame in atoms:
             element = int(frame.numbers[0])
@@ -184,7 +204,7 @@ def _divide(
     sets = {role: GraphSet(packs[source[role]], rows[role]) for role in ROLES}
 
     found = {label for label in layout if sets["training"].labels_present(label).any()}
-    targets = options.targets(found)
+    targets = options.targets(found, train.symmetric)
     used = [label for info in targets.values() for label in info.labels()]
     for label in used:
         if label not in found:
@@ -266,6 +286,19 @@ class _Meter:
             self.progress(min(done, self.total), self.total, message)
 
 
+def _chosen(role: str, options: RunOptions, datasets: Sequence[DatasetOptions]) -> list[frozenset[int] | None]:
+    """The frames of each data set that are used; a validation or test set by indices picks from the whole file."""
+    picked: set[int] = set()
+    if role == "training":
+        for name, share in (("validation", options.validation), ("test", options.test)):
+            if isinstance(share, IndicesOptions):
+                picked |= set(read_indices(share.indices, name))
+    return [
+        None if dataset.indices is None else frozenset(read_indices(dataset.indices, role)) | picked
+        for dataset in datasets
+    ]
+
+
 def _path(dataset: DatasetOptions) -> Path:
     return Path(dataset.systems.read_from)
 
@@ -288,6 +321,11 @@ def _fingerprint(options: RunOptions, hashes: Mapping[Path, str]) -> str:
         FORMAT,
         written,
         listed,
+        [
+            read_indices(dataset.indices, place[0])
+            for place, dataset in options.all_datasets()
+            if isinstance(dataset.indices, str)
+        ],
         {str(path): digest for path, digest in hashes.items()},
         options.architecture.model.r_max,
         options.architecture.atomic_types,

@@ -2,8 +2,9 @@
 
 Scalars per structure: the matrix X holds element counts [structures, elements], Y the values. W is the minimum-norm
 least-squares solution of X W = Y. Columns that are known (given by the user, or isolated atoms) are moved to the right
-side first: X_rest W_rest = Y − X_known W_known. Scalars per atom: the mean over the atoms of an element. Cartesian
-vectors have none. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
+side first: X_rest W_rest = Y − X_known W_known. For means over atoms X holds fractions. Scalars per atom: the mean over the
+atoms of an element. Spherical targets have a baseline in their invariant blocks; Cartesian ones have none, as no atom by
+itself has a direction. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
 
 Structures of one composition enter as one weighted row, their mean, so a set of a single molecule has rank 1 exactly.
 """
@@ -28,7 +29,8 @@ _RANK = 1e-10
 
 
 class Baseline(Float64Buffers):
-    """One buffer [elements, properties] for each scalar target, in the target's unit; zero until fitted."""
+    """One buffer [elements, last axis of the target's shape] for each target with invariant values, in the target's
+    unit; zero until fitted, and always zero in columns that turn with the structure."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -38,7 +40,7 @@ class Baseline(Float64Buffers):
             if has_baseline(config.targets[target])
         }
         for target, name in self._names.items():
-            shape = (len(config.atomic_types), config.targets[target].num_subtargets)
+            shape = (len(config.atomic_types), config.targets[target].shape[-1])
             self.register_buffer(name, torch.zeros(shape, dtype=torch.float64))
 
     def __contains__(self, target: str) -> bool:
@@ -65,7 +67,12 @@ class BaselineReport:
 
 
 def has_baseline(target: TargetInfo) -> bool:
-    return target.kind == "scalar"
+    return any(block.is_scalar for block in target.blocks)
+
+
+def _columns(target: TargetInfo) -> np.ndarray:
+    """Columns of the last axis that hold invariants."""
+    return np.concatenate([np.arange(block.start, block.stop) for block in target.blocks if block.is_scalar])
 
 
 def fit_baseline(
@@ -91,15 +98,15 @@ def fit_baseline(
     atom = [name for name in config.targets if name in baseline and config.targets[name].sample_kind == "atom"]
     reduced, sums, counts = _accumulate(config, training, system, atom)
     reports = []
-    for name in config.targets:
+    for name in (*system, *atom):
         known, sources = _known(config, name, (given or {}).get(name), (isolated_atoms or {}).get(name, {}))
         if name in reduced:
             values, report = _solve(config, name, reduced[name], known, sources)
-        elif name in sums:
-            values, report = _means(config, name, sums[name], counts[name], known, sources)
         else:
-            continue
-        baseline.set(name, values)
+            values, report = _means(config, name, sums[name], counts[name], known, sources)
+        whole = np.zeros(tuple(baseline.values(name).shape))
+        whole[:, _columns(config.targets[name])] = values
+        baseline.set(name, whole)
         reports.append(report)
     return reports
 
@@ -109,24 +116,33 @@ def _accumulate(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray], dict[str, np.ndarray]]:
     n = len(config.atomic_types)
     groups: dict[str, dict[tuple[float, ...], tuple[int, np.ndarray]]] = {name: {} for name in system}
-    sums = {name: np.zeros((n, config.targets[name].num_subtargets)) for name in atom}
+    columns = {name: _columns(config.targets[name]) for name in (*system, *atom)}
+    sums = {name: np.zeros((n, len(columns[name]))) for name in atom}
     counts = {name: np.zeros_like(sums[name]) for name in atom}
     for arrays in chunks(training):
         elements = element_indices(np.asarray(arrays["numbers"]), config.atomic_types)
         composition = element_counts(arrays, elements, n)
         for name in system:
-            labels = arrays.get(f"label:{name}")
+            labels = _invariants(arrays, name, columns[name])
             if labels is not None:
                 whole = np.isfinite(labels).all(axis=1)
-                _group(groups[name], composition[whole], labels[whole])
+                mean = config.targets[name].aggregate == "mean"
+                parts = composition / composition.sum(axis=1, keepdims=True) if mean else composition
+                _group(groups[name], parts[whole], labels[whole])
         for name in atom:
-            labels = arrays.get(f"label:{name}")
+            labels = _invariants(arrays, name, columns[name])
             if labels is not None:
                 present = np.isfinite(labels)
                 np.add.at(sums[name], elements, np.where(present, labels, 0.0))
                 np.add.at(counts[name], elements, present.astype(float))
-    reduced = {name: _weighted_rows(groups[name], n, config.targets[name].num_subtargets) for name in system}
+    reduced = {name: _weighted_rows(groups[name], n, len(columns[name])) for name in system}
     return reduced, sums, counts
+
+
+def _invariants(arrays: Mapping[str, np.ndarray], name: str, columns: np.ndarray) -> np.ndarray | None:
+    """Labels [rows, columns] of what does not turn with the structure."""
+    labels = arrays.get(f"label:{name}")
+    return None if labels is None else labels.reshape(len(labels), -1)[:, columns]
 
 
 def _group(
@@ -153,7 +169,7 @@ def _known(
     config: ModelConfig, name: str, given: float | Mapping[int, float] | None, isolated: Mapping[int, float]
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Values [elements, properties] with NaN where they have to be fitted, and where the others come from."""
-    known = np.full((len(config.atomic_types), config.targets[name].num_subtargets), np.nan)
+    known = np.full((len(config.atomic_types), len(_columns(config.targets[name]))), np.nan)
     sources: dict[int, str] = {}
     for row, z in enumerate(config.atomic_types):
         if isinstance(given, Mapping) and z in given:

@@ -56,8 +56,10 @@ class ModelConfig:
         return self.hypers.num_interactions * self.hypers.r_max
 
     def divides_by_atoms(self, target: str) -> bool:
-        """Whether normalised values of ``target`` are per atom."""
-        return self.targets[target].sample_kind == "system" and target not in self.per_structure_targets
+        """Whether labels of ``target`` are divided by the number of atoms to be normalised. A mean is not: it is one
+        already."""
+        info = self.targets[target]
+        return info.sample_kind == "system" and info.aggregate == "sum" and target not in self.per_structure_targets
 
     def check_irreps(self, target: TargetInfo) -> None:
         """Raise ModelError if the features hold nothing that an irrep of ``target`` could be made of."""

@@ -86,7 +86,7 @@ class MaceModel(torch.nn.Module):
             name, part = self._split(label)
             result = value.to(torch.float64) * self._label_scale(name, part, batch, value.dim())
             if part == "" and name in self.baseline:
-                result = result + self._baseline(name, batch)
+                result = result + self._baseline(name, batch, result.dim())
             results[label] = result
         return results
 
@@ -97,19 +97,25 @@ class MaceModel(torch.nn.Module):
             name, part = self._split(label)
             value = batch.labels[label]
             if part == "" and name in self.baseline:
-                value = value - self._baseline(name, batch)
+                value = value - self._baseline(name, batch, value.dim())
             results[label] = (value / self._label_scale(name, part, batch, value.dim())).to(self.dtype)
         return results
 
     def _values(self, name: str, batch: Batch, features: torch.Tensor, energies: torch.Tensor) -> torch.Tensor:
-        """Network values times ρ: [N, *components, properties] per atom, or their sums per structure [G, …]."""
+        """Network values times ρ: [N, *shape] per atom, or their sums or means per structure [G, *shape]."""
         internal = name == self.config.internal_target
         values = energies.unsqueeze(-1) if internal else self.head(name)(features)
         rho = self.scaler.property_scale(name).to(self.dtype)
         if self.config.targets[name].sample_kind == "atom":
             return values * _spread(rho[batch.elements], values.dim())
         total = torch.zeros((batch.n_structures, *values.shape[1:]), dtype=values.dtype, device=values.device)
-        return total.index_add(0, batch.structure, values) * rho[0]
+        return self._aggregated(name, batch, total.index_add(0, batch.structure, values)) * rho[0]
+
+    def _aggregated(self, name: str, batch: Batch, sums: torch.Tensor) -> torch.Tensor:
+        """Sums over atoms [G, …] as they are, or as means for a target that is one."""
+        if self.config.targets[name].aggregate == "sum":
+            return sums
+        return sums / batch.n_atoms.to(sums.dtype).reshape(-1, *[1] * (sums.dim() - 1))
 
     def _derivatives(
         self,
@@ -152,12 +158,13 @@ class MaceModel(torch.nn.Module):
             scale = scale / torch.where(batch.volume > 0, batch.volume, torch.nan)
         return scale.reshape(-1, *[1] * (dimensions - 1))
 
-    def _baseline(self, name: str, batch: Batch) -> torch.Tensor:
+    def _baseline(self, name: str, batch: Batch, dimensions: int) -> torch.Tensor:
+        """[rows, 1, …, last axis of the target's shape] with ``dimensions`` axes."""
         per_atom = self.baseline.values(name)[batch.elements]
         if self.config.targets[name].sample_kind == "atom":
-            return per_atom
+            return _spread(per_atom, dimensions)
         total = torch.zeros((batch.n_structures, per_atom.shape[1]), dtype=torch.float64, device=per_atom.device)
-        return total.index_add(0, batch.structure, per_atom)
+        return _spread(self._aggregated(name, batch, total.index_add(0, batch.structure, per_atom)), dimensions)
 
     def _split(self, label: str) -> tuple[str, str]:
         """``energy.forces`` → (``energy``, ``forces``); a target's own label has an empty second part."""

@@ -1,10 +1,11 @@
 """The typical size of each target, so that the network learns numbers near one.
 
-With s_i the number of atoms of structure i (1 for targets per atom and for ``per_structure_targets``), the residual is
+With s_i the number of atoms of structure i (1 for targets per atom, for means and for ``per_structure_targets``), the residual is
 y_i = (label_i − baseline_i)/s_i. Uncentred, NaN entries skipped, float64:
 
 * σ = sqrt(mean y²) over samples, components and properties; for targets per atom one σ_Z for each element;
-* with several properties p also ρ_p = rms(y_p)/σ; for targets per atom one for each element.
+* with several properties p, or several irreps, also ρ_p = rms(y_p)/σ, over the components, which turn into each other;
+  for targets per atom one for each element.
 
 An energy with forces takes σ = rms of the force components instead (``energy_scale: forces``, and ``auto`` when forces
 are trained), as MACE does; energies and forces then live on one scale whose size does not depend on how well the
@@ -26,13 +27,15 @@ from mace_app.model.composition import Baseline
 from mace_app.model.config import ModelConfig
 from mace_app.model.errors import ModelError
 from mace_app.model.graph_source import GraphSource, chunks, element_counts
+from mace_app.options.target_info import TargetInfo
 
 # A residual this much smaller than the values themselves is rounding, not a size.
 _NOTHING = 1e-10
 
 
 class Scaler(Float64Buffers):
-    """For each target σ [K] in its unit and ρ [K, properties]; K is 1, or the elements for targets per atom."""
+    """For each target σ [K] in its unit and ρ [K, last axis of its shape]; K is 1, or the elements for targets per
+    atom. ρ is the same for all components of a value, so it commutes with rotations."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -41,7 +44,7 @@ class Scaler(Float64Buffers):
             info = config.targets[target]
             rows = len(config.atomic_types) if info.sample_kind == "atom" else 1
             self.register_buffer(name, torch.ones(rows, dtype=torch.float64))
-            self.register_buffer(f"{name}_properties", torch.ones(rows, info.num_subtargets, dtype=torch.float64))
+            self.register_buffer(f"{name}_properties", torch.ones(rows, info.shape[-1], dtype=torch.float64))
 
     def scale(self, target: str) -> torch.Tensor:
         return self.get_buffer(self._names[target])
@@ -115,7 +118,7 @@ class _Sums:
     def zeros(cls, config: ModelConfig, name: str) -> "_Sums":
         info = config.targets[name]
         rows = len(config.atomic_types) if info.sample_kind == "atom" else 1
-        shape = (rows, info.num_subtargets)
+        shape = (rows, info.shape[-1])
         return cls(name, np.zeros(shape), np.zeros(shape))
 
     def add(self, config: ModelConfig, baseline: Baseline, arrays: Mapping[str, np.ndarray]) -> None:
@@ -129,7 +132,7 @@ class _Sums:
         if labels is None:
             return
         residual, raw, rows = self._residual(config, baseline, arrays, labels)
-        flat = residual.reshape(len(residual), -1, info.num_subtargets)
+        flat = residual.reshape(len(residual), -1, info.shape[-1])
         present = np.isfinite(flat)
         np.add.at(self.squares, rows, np.where(present, np.square(flat), 0.0).sum(axis=1))
         np.add.at(self.counts, rows, present.sum(axis=1).astype(float))
@@ -148,6 +151,9 @@ class _Sums:
             expected = (
                 values[elements] if per_atom else element_counts(arrays, elements, len(config.atomic_types)) @ values
             )
+            if config.targets[self.name].aggregate == "mean":
+                expected = expected / np.diff(arrays["ptr"])[:, None]
+            expected = expected.reshape(len(labels), *[1] * (labels.ndim - 2), -1)
         sizes = np.ones(len(labels))
         if config.divides_by_atoms(self.name):
             sizes = np.diff(arrays["ptr"]).astype(float)
@@ -181,9 +187,21 @@ def _measured(config: ModelConfig, scaler: Scaler, sums: _Sums, energy_scale: st
     per_row = _rms(sums.squares.sum(axis=1), sums.counts.sum(axis=1), overall)
     properties = np.ones_like(sums.squares)
     if sums.squares.shape[1] > 1:
-        properties = _rms(sums.squares, sums.counts, per_row[:, None]) / per_row[:, None]
+        squares, counts = (_over_components(config.targets[name], values) for values in (sums.squares, sums.counts))
+        properties = _rms(squares, counts, per_row[:, None]) / per_row[:, None]
     scaler.set(name, per_row, properties)
     return ScaleReport(name, per_row.tolist(), properties.tolist(), "residual", warnings)
+
+
+def _over_components(target: TargetInfo, values: np.ndarray) -> np.ndarray:
+    """Sums over the components inside each irrep of a flat row [K, D], written to each of its columns."""
+    if len(target.blocks) == 1:
+        return values
+    parts = []
+    for block in target.blocks:
+        part = values[:, block.start : block.stop].reshape(len(values), -1, block.properties)
+        parts.append(np.broadcast_to(part.sum(axis=1, keepdims=True), part.shape).reshape(len(values), -1))
+    return np.concatenate(parts, axis=1)
 
 
 def _rms(squares: np.ndarray, counts: np.ndarray, fallback: np.ndarray | float) -> np.ndarray:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from mace_app.options.datasets import ANGSTROM_PER_UNIT
 from mace_app.options.errors import Problem, listed, suggestion
-from mace_app.options.irreps import Irrep, format_irreps, parse_irreps
+from mace_app.options.irreps import Irrep, format_irreps, parse_irreps, reachable_kinds
 from mace_app.options.loss import loss_problems
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
@@ -27,7 +27,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
     ]
     training = [
         *_target_name_problems(options.architecture.training, targets),
-        *loss_problems(options.architecture.training, targets, decided=False),
+        *_loss_problems(options.architecture.training, targets, decided=False),
         *_scale_problems(options.architecture.training, targets, decided=False),
     ]
     return [
@@ -40,7 +40,16 @@ def run_problems(options: "RunOptions") -> list[Problem]:
 
 def data_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
     """What shows only once the data are known; locs are relative to ``training``."""
-    return [*loss_problems(training, targets, decided=True), *_scale_problems(training, targets, decided=True)]
+    return [*_loss_problems(training, targets, decided=True), *_scale_problems(training, targets, decided=True)]
+
+
+def _loss_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:
+    """Of the loss, and of that of stage two where there is one."""
+    found = loss_problems(training, targets, decided)
+    if training.stage_two_loss is not None:
+        second = loss_problems(training.in_stage_two(), targets, decided)
+        found += [Problem(("stage_two_loss", *problem.loc[1:]), problem.message) for problem in second]
+    return found
 
 
 def uses_internal_readout(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> bool:
@@ -66,17 +75,25 @@ def _head_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> lis
                 "with one value.",
             )
         )
+    return [*found, *irreps_problems(model, targets)]
+
+
+def irreps_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    """Targets with a symmetry that no feature has; locs are relative to ``model``. A tensor that may turn out to be
+    symmetric counts as symmetric."""
     features = model.feature_irreps()
     kinds = {irrep.kind for irrep in features}
+    found = []
     for name, target in targets.items():
         missing = [] if name == model.mace_head_target else [i for i in target.irreps if i.kind not in kinds]
         if missing:
             place = ("num_interactions",) if model.num_interactions == 1 else ("hidden_irreps",)
-            found.append(Problem(place, _missing_irreps(name, missing, features, model)))
+            found.append(Problem(place, _missing_irreps(target, missing, features, model)))
     return found
 
 
-def _missing_irreps(name: str, missing: list[Irrep], features: list[Irrep], model: ModelHypers) -> str:
+def _missing_irreps(target: TargetInfo, missing: list[Irrep], features: list[Irrep], model: ModelHypers) -> str:
+    name = target.name
     wanted = listed(dict.fromkeys(irrep.kind for irrep in missing))
     available = listed(irrep.kind for irrep in features)
     text = f"`{name}` needs {wanted}, but the features a head can read have only {available}"
@@ -87,6 +104,11 @@ def _missing_irreps(name: str, missing: list[Irrep], features: list[Irrep], mode
     if set(enough) != hidden:
         irreps = format_irreps([Irrep(features[0].mul, l, p) for l, p in enough])  # noqa: E741
         text += f"{' and' if model.num_interactions == 1 else '; use'} `hidden_irreps: {irreps}`"
+        reached = reachable_kinds(model.max_ell, model.correlation)
+        if any((irrep.l, irrep.p) not in reached for irrep in missing):
+            text += ", and raise `max_ell` or `correlation` so that products of neighbours reach them"
+    if target.rank == 2 and any(irrep.kind == "1e" for irrep in missing):
+        text += "; `1e` is for the antisymmetric part, so a symmetric tensor (`symmetric: true`) does without"
     return text + "."
 
 
@@ -149,12 +171,14 @@ def _target_name_problems(training: TrainingHypers, targets: Mapping[str, Target
                         f"There is no target `{name}`; the targets are {listed(targets)}.{suggestion(name, targets)}",
                     )
                 )
-            elif option == "atomic_baseline" and targets[name].kind != "scalar":
+            elif option == "atomic_baseline" and not any(block.is_scalar for block in targets[name].blocks):
                 found.append(
                     Problem(
                         (option, name), f"`{name}` is no scalar, and a single atom can't have a direction: remove it."
                     )
                 )
+            elif option == "per_structure_targets" and targets[name].aggregate == "mean":
+                found.append(Problem((option, name), f"`{name}` is a mean and never divided by atoms: remove it."))
             elif option == "per_structure_targets" and targets[name].sample_kind != "system":
                 found.append(
                     Problem((option, name), f"`{name}` is given per atom and never divided by atoms: remove it.")

@@ -1,13 +1,13 @@
 """A whole run: the tree that an options file holds."""
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from mace_app.options.base import Options, shown, validate_each
-from mace_app.options.checks import data_problems, run_problems
+from mace_app.options.checks import data_problems, irreps_problems, run_problems
 from mace_app.options.datasets import DatasetOptions, IndicesOptions, agreement_problems, merged_targets
 from mace_app.options.errors import OptionsError, Problem, refuse
 from mace_app.options.fields import option
@@ -249,24 +249,30 @@ class RunOptions(Options):
                 placed.extend(((name, str(number)), dataset) for number, dataset in enumerate(value))
         return placed
 
-    def targets(self, found: Collection[str] | None = None) -> dict[str, TargetInfo]:
+    def targets(
+        self, found: Collection[str] | None = None, symmetric: Mapping[str, bool] | None = None
+    ) -> dict[str, TargetInfo]:
         """The targets of the training set by name.
 
         Without ``found``, forces and stress that are "used if found" stay undecided (None). With ``found``, the labels
         that the training data hold, they are decided, and OptionsError is raised if an option needs one that is absent.
+        ``symmetric`` says the same of tensors: whether all labels of the data equal their transposes.
         """
         targets = merged_targets(self.training_set)
         if found is None:
             return targets
         decided = {
-            name: target.resolve(f"{name}.forces" in found, f"{name}.stress" in found)
+            name: target.resolve(
+                f"{name}.forces" in found, f"{name}.stress" in found, symmetric=(symmetric or {}).get(name, True)
+            )
             for name, target in targets.items()
         }
-        problems = data_problems(self.architecture.training, decided)
+        problems = [
+            *(Problem(("model", *p.loc), p.message) for p in irreps_problems(self.architecture.model, decided)),
+            *(Problem(("training", *p.loc), p.message) for p in data_problems(self.architecture.training, decided)),
+        ]
         if problems:
-            raise OptionsError(
-                [Problem(("architecture", "training", *problem.loc), problem.message) for problem in problems]
-            )
+            raise OptionsError([Problem(("architecture", *problem.loc), problem.message) for problem in problems])
         return decided
 
     def problems(self) -> list[Problem]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, field_validator
 
 from mace_app.options.base import Options, shown
 from mace_app.options.errors import Problem, listed, nearest, refuse
@@ -111,13 +111,31 @@ class CartesianRank(Options):
         title="Rank",
         section="Type",
         ge=1,
-        le=6,
+        le=2,
         help=(
             "How many directions one value has: 1 for a vector such as a dipole, 2 for a tensor such as a "
             "polarisability."
         ),
-        explanation="A tensor of rank 2 has nine entries. Ranks beyond 1 are not built yet.",
+        explanation=(
+            "A tensor of rank 2 has nine entries, in the file as 3×3 or in one row xx, xy, xz, yx, … Higher ranks can be "
+            "given as spherical targets."
+        ),
     )
+    symmetric: bool | None = option(
+        None,
+        title="Symmetric",
+        section="Type",
+        help="Whether a tensor of rank 2 equals its transpose; empty lets the data decide.",
+        explanation=(
+            "A polarisability or a stress is symmetric: six independent numbers, made of `0e` and `2e` features. A "
+            "general tensor has an antisymmetric part too, which needs `1e` among the features of the model."
+        ),
+    )
+
+    def problems(self) -> list[Problem]:
+        if self.symmetric is not None and self.rank != 2:
+            return [Problem(("symmetric",), "`symmetric` belongs to tensors of rank 2; remove it.")]
+        return []
 
 
 class CartesianType(Options):
@@ -156,6 +174,20 @@ class SphericalIrreps(Options):
         help="The blocks of the target.",
         explanation="One entry for each kind of block.",
     )
+
+    @field_validator("irreps", mode="after")
+    @classmethod
+    def _different(cls, value: list[SphericalIrrep]) -> list[SphericalIrrep]:
+        kinds = [(irrep.o3_lambda, irrep.o3_sigma) for irrep in value]
+        if not kinds:
+            raise refuse("`irreps` is empty; name at least one block, for example `{o3_lambda: 2, o3_sigma: 1}`.")
+        repeated = next((kind for kind in kinds if kinds.count(kind) > 1), None)
+        if repeated is not None:
+            raise refuse(
+                f"`o3_lambda: {repeated[0]}` with `o3_sigma: {repeated[1]}` is listed twice; use one entry with `num`."
+            )
+        return value
+
     product: None = option(
         None,
         title="Product",
@@ -170,7 +202,10 @@ class SphericalType(Options):
         title="Spherical",
         section="Type",
         help="A tensor in real spherical components.",
-        explanation="Spherical targets are part of the grammar but not built yet.",
+        explanation=(
+            "Blocks of 2l + 1 components in the standard real order m = −l…l (for l = 1: y, z, x). Several blocks stand in "
+            "the file as one row, block after block, in each block the components slow and the copies fast."
+        ),
     )
 
 
@@ -292,7 +327,17 @@ class TargetOptions(Options):
         help="A number, a vector (`{cartesian: {rank: 1}}`) or a tensor.",
         explanation=(
             "Scalars don't change when the structure turns; vectors such as a dipole turn with it, and the model "
-            "guarantees that exactly. A vector needs `1o` among the features of the model."
+            "guarantees that exactly. A vector needs `1o` among the features of the model, a tensor `0e` and `2e`."
+        ),
+    )
+    aggregate: Literal["sum", "mean"] = option(
+        "sum",
+        title="Per structure as",
+        section="Type",
+        help="Whether the value of a structure is the sum or the mean of what its atoms contribute.",
+        explanation=(
+            "A sum suits what grows with the structure, such as a total energy or a dipole. A mean suits what does not, "
+            "such as a band gap or a density. metatrain has sums only."
         ),
     )
     num_subtargets: int = option(
@@ -362,13 +407,8 @@ class TargetOptions(Options):
 
     def problems(self) -> list[Problem]:
         found = []
-        if isinstance(self.type, CartesianType) and self.type.cartesian.rank > 1:
-            rank = self.type.cartesian.rank
-            found.append(
-                Problem(("type",), f"Cartesian targets of rank {rank} are not built yet; rank 1 (a vector) is.")
-            )
-        if isinstance(self.type, SphericalType):
-            found.append(Problem(("type",), "Spherical targets are not built yet; scalars and Cartesian vectors are."))
+        if self.aggregate == "mean" and self.sample_kind == "atom":
+            found.append(Problem(("aggregate",), "`aggregate: mean` has no effect on a value per atom; remove it."))
         if self.stress and self.virial:
             found.append(Problem(("virial",), "`stress` and `virial` are the same information; give one of them."))
         return found
@@ -384,7 +424,10 @@ class TargetOptions(Options):
             type=self.type if isinstance(self.type, str) else self.type.model_dump(),
             num_subtargets=self.num_subtargets,
             stress_from_virial=bool(self.virial),
+            aggregate=self.aggregate,
         )
+        if info.rank == 2 and info.name.split("/")[0] == "non_conservative_stress":
+            info = info.resolve(has_forces=False, has_stress=False, symmetric=True)
         automatic = name == "energy" or self.quantity == "energy"
         return replace(
             info,
@@ -416,6 +459,8 @@ def target_problems(name: str, target: TargetOptions) -> list[Problem]:
                 )
             ]
     if info.is_energy:
+        if target.aggregate == "mean":
+            return [Problem(("aggregate",), f"`{name}` is an energy, which is a sum over atoms; leave it at `sum`.")]
         return []
     given = [kind for kind in ("forces", "stress", "virial") if getattr(target, kind)]
     return [
@@ -426,6 +471,6 @@ def target_problems(name: str, target: TargetOptions) -> list[Problem]:
 
 def layout_difference(first: TargetInfo, second: TargetInfo) -> str | None:
     """The properties in which two definitions of the same target differ, or None."""
-    names = ("quantity", "unit", "description", "sample_kind", "type", "num_subtargets")
+    names = ("quantity", "unit", "description", "sample_kind", "type", "num_subtargets", "aggregate")
     different = [name for name in names if getattr(first, name) != getattr(second, name)]
     return listed(different) if different else None

@@ -84,6 +84,7 @@ def _targets(source: ModelSource) -> dict[str, Any]:
             "sample_kind": info.sample_kind,
             "type": info.type,
             "num_subtargets": info.num_subtargets,
+            "aggregate": info.aggregate,
         }
         for name, info in source.model.config.targets.items()
     }

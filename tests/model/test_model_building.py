@@ -99,7 +99,11 @@ def test_added_scalar_heads_have_one_hidden_block_for_each_layer() -> None:
     [
         (DIPOLE, {"hidden_irreps": "4x0e"}, "needs features of kind `1o`, .* only has `0e`; .*: 4x0e \\+ 4x1o`\\."),
         (DIPOLE, {"num_interactions": 1}, "set `hidden_irreps: 4x0e \\+ 4x1o` and `num_interactions: 2`"),
-        (TargetInfo("mtt::t", type={"cartesian": {"rank": 2}}), {}, "only scalars and Cartesian vectors"),
+        (
+            TargetInfo("mtt::t", type={"cartesian": {"rank": 2, "symmetric": False}}),
+            {},
+            "needs features of kind `1e`, `2e`, .*: 4x0e \\+ 4x1o \\+ 4x1e \\+ 4x2e`",
+        ),
     ],
 )
 def test_a_target_the_features_cannot_give_is_refused(target: TargetInfo, hypers: dict, message: str) -> None:

@@ -131,8 +131,13 @@ def test_labels_in_a_file_of_their_own_are_refused() -> None:
         ("charge", {}, "sample_kind: atom"),
         ("non_conservative_force", {"sample_kind": "atom"}, "one vector"),
         ("mtt::dipole", {"forces": True}, "no energy"),
-        ("mtt::alpha", {"type": {"cartesian": {"rank": 2}}}, "not built yet"),
-        ("mtt::q", {"type": {"spherical": {"irreps": [{"o3_lambda": 2, "o3_sigma": 1}]}}}, "not built yet"),
+        ("mtt::alpha", {"type": {"cartesian": {"rank": 3}}}, "at most 2"),
+        ("mtt::mu", {"type": {"cartesian": {"rank": 1, "symmetric": True}}}, "rank 2"),
+        ("mtt::q", {"type": {"spherical": {"irreps": [{"o3_lambda": 2, "o3_sigma": 1}] * 2}}}, "`num`"),
+        ("mtt::q", {"type": {"spherical": {"irreps": []}}}, "empty"),
+        ("mtt::q", {"sample_kind": "atom", "aggregate": "mean"}, "no effect"),
+        ("energy", {"aggregate": "mean"}, "sum over atoms"),
+        ("non_conservative_stress", {"type": VECTOR}, "one 3×3 tensor"),
         ("mtt::q", {"type": "vector"}, "`{cartesian: {rank: 1}}`"),
         ("mtt::q", {"type": {"cartesian": {"rnak": 1}}}, "`rank`"),
         ("mtt::q", {"sample_kind": "atom_pair"}, "not possible"),
@@ -151,9 +156,17 @@ def test_shapes_and_irreps_follow_the_type() -> None:
     dipole = TargetInfo("mtt::dipole", type=VECTOR, num_subtargets=2)
     assert (dipole.kind, dipole.rank, dipole.components, dipole.irreps) == ("cartesian", 1, (3,), [Irrep(2, 1, -1)])
     tensor = TargetInfo("mtt::alpha", type={"cartesian": {"rank": 2}})
-    assert [irrep.kind for irrep in tensor.irreps] == ["0e", "1e", "2e"]
+    assert tensor.shape == (3, 3, 1)
+    kinds = {s: [i.kind for i in tensor.resolve(False, False, symmetric=s).irreps] for s in (None, True, False)}
+    assert kinds == {None: ["0e", "2e"], True: ["0e", "2e"], False: ["0e", "1e", "2e"]}
+    assert tensor.resolve(False, False, symmetric=True).resolve(False, False, symmetric=False).symmetric
     pseudo = TargetInfo("mtt::q", type={"spherical": {"irreps": [{"o3_lambda": 1, "o3_sigma": -1, "num": 3}]}})
-    assert pseudo.irreps == [Irrep(3, 1, 1)] and pseudo.components == (3,)
+    assert pseudo.irreps == [Irrep(3, 1, 1)] and pseudo.components == (3,) and pseudo.shape == (3, 3)
+    irreps = [{"o3_lambda": 0, "o3_sigma": 1}, {"o3_lambda": 2, "o3_sigma": -1, "num": 2}]
+    several = TargetInfo("mtt::q", type={"spherical": {"irreps": irreps}}, num_subtargets=3)
+    assert several.irreps == [Irrep(3, 0, 1), Irrep(6, 2, -1)] and several.shape == (33,)
+    blocks = [(b.o3_lambda, b.o3_sigma, b.components, b.properties, b.start, b.stop) for b in several.blocks]
+    assert blocks == [(0, 1, (1,), 3, 0, 3), (2, -1, (5,), 6, 3, 33)]
     assert TargetInfo.from_json(dipole.to_json()) == dipole
 
 
@@ -168,6 +181,22 @@ def test_a_vector_needs_vector_features_and_the_message_names_irreps_that_would_
     found = problems(targets, **model(num_interactions=1, hidden_irreps="16x0e + 16x1o"))
     assert "`num_interactions: 2`" in found["architecture.model.num_interactions"]
     assert run(targets, **model(hidden_irreps="16x0e + 16x1o")).targets()["mtt::dipole"].irreps == [Irrep(1, 1, -1)]
+
+
+def test_a_tensor_needs_features_of_its_irreps_and_a_general_one_more() -> None:
+    model = {"architecture": {"model": {"hidden_irreps": "16x0e + 16x1o + 16x2e", "correlation": 2}}}
+
+    def alpha(**kind: Any) -> dict[str, Any]:
+        return {"mtt::alpha": {"type": {"cartesian": {"rank": 2, **kind}}}}
+
+    assert run(alpha(), **model).targets()["mtt::alpha"].symmetric is None
+    assert run(alpha(symmetric=True), **model).targets()["mtt::alpha"].symmetric
+    with pytest.raises(OptionsError, match="1e"):
+        run(alpha(), **model).targets(found=set(), symmetric={"mtt::alpha": False})
+    general = problems(alpha(symmetric=False), **model)["architecture.model.hidden_irreps"]
+    assert "16x0e + 16x1o + 16x1e + 16x2e" in general
+    assert "raise `max_ell` or `correlation`" in general
+    assert "`symmetric: true`" in general
 
 
 def test_maces_own_readout_is_for_one_scalar_only() -> None:

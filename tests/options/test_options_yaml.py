@@ -142,7 +142,7 @@ def test_broken_yaml_gets_one_sentence_with_the_line(text: str, words: list[str]
         ({"training_set": "a", "validation_set": {"indices": [-1]}}, "validation_set.indices", "from 0 up"),
         ({"training_set": "a", "validation_set": {"indices": []}}, "validation_set.indices", "list"),
         ({"training_set": ["a", {"systems": {"read_from": ""}}]}, "training_set.1.systems.read_from", "empty"),
-        ({"training_set": {"systems": "a", "extra_data": {"m": {}}}}, "training_set.0.extra_data", "not built"),
+        ({"training_set": {"systems": "a", "extra_data": {"m": {}}}}, "training_set.0.extra_data.m", "no mask of a target"),
         (
             {"training_set": {"systems": {"read_from": "a.mts", "reader": "metatensor"}}},
             "training_set.0.systems.reader",

@@ -26,6 +26,7 @@ class Batch:
     structure: torch.Tensor  # [N]
     n_atoms: torch.Tensor  # [G] float64
     volume: torch.Tensor  # [G] float64; 0 without a cell
+    weights: torch.Tensor  # [G] float64; how much each structure counts in the loss
     labels: dict[str, torch.Tensor]  # float64, NaN where absent
 
     @property
@@ -65,6 +66,7 @@ class Batch:
             structure=torch.from_numpy(np.asarray(arrays["structure"], dtype=np.int64)),
             n_atoms=torch.from_numpy(np.diff(np.asarray(arrays["ptr"], dtype=np.int64)).astype(np.float64)),
             volume=torch.from_numpy(np.abs(np.linalg.det(cells))),
+            weights=torch.from_numpy(np.array(arrays.get("weight", np.ones(len(cells))), dtype=np.float64)),
             labels={
                 name.removeprefix("label:"): torch.from_numpy(np.asarray(values, dtype=np.float64).copy())
                 for name, values in arrays.items()

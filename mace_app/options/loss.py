@@ -1,7 +1,6 @@
 """What is minimised: one term per label, with its type, weight, reduction and, for huber, delta."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import field_validator
@@ -9,21 +8,24 @@ from pydantic import field_validator
 from mace_app.options.base import Options, shown
 from mace_app.options.errors import OptionsError, Problem, listed, refuse, suggestion
 from mace_app.options.fields import option
+from mace_app.options.loss_terms import DEFAULT_DELTA, PRESETS, LossTerm, preset_problems, preset_terms
 from mace_app.options.target_info import TargetInfo
 
 if TYPE_CHECKING:
     from mace_app.options.training import TrainingHypers
 
-LOSS_TYPES = ("mse", "mae", "huber")
-_NEEDS_MASKS = "it needs masks from `extra_data`, which come with a later version."
+PLAIN_TYPES = ("mse", "mae", "huber")
+MASKED_TYPES = tuple(f"masked_{name}" for name in PLAIN_TYPES)
+LOSS_TYPES = (*PLAIN_TYPES, *MASKED_TYPES)
+_NO_FORMULA = (
+    "it names no formula: in metatrain it is what `mse`, `mae` and `huber` are made from, and options can't build it "
+    "there either."
+)
 _NEEDS_ENSEMBLE = "it needs an ensemble of last layers, which comes with a later version."
 _FOR_SPECTRA = "losses for densities of states come with a later version."
 LOSS_TYPES_NOT_BUILT = {
-    "masked_mse": _NEEDS_MASKS,
-    "masked_mae": _NEEDS_MASKS,
-    "masked_huber": _NEEDS_MASKS,
-    "masked_pointwise": _NEEDS_MASKS,
-    "pointwise": "it comes with a later version.",
+    "pointwise": _NO_FORMULA,
+    "masked_pointwise": _NO_FORMULA,
     "masked_dos": _FOR_SPECTRA,
     "shift_agnostic_mse": _FOR_SPECTRA,
     "ensemble_nll": _NEEDS_ENSEMBLE,
@@ -31,19 +33,24 @@ LOSS_TYPES_NOT_BUILT = {
     "gaussian_crps_ensemble": _NEEDS_ENSEMBLE,
     "empirical_crps_ensemble": _NEEDS_ENSEMBLE,
 }
-DEFAULT_DELTA = 1.0
 
 
-def check_loss_type(value: Any) -> str:
-    """``value`` if it is the name of a loss that is built; otherwise raises the error for its field."""
-    if isinstance(value, str) and value in LOSS_TYPES:
+def check_loss_type(value: Any, presets: bool = True) -> str:
+    """``value`` if it is the name of a loss that is built; otherwise raises the error for its field.
+
+    ``presets``: whether this is the loss of everything, which may also be one of ``PRESETS``.
+    """
+    allowed = (*LOSS_TYPES, *PRESETS) if presets else LOSS_TYPES
+    if isinstance(value, str) and value in allowed:
         return value
+    if isinstance(value, str) and value in PRESETS:
+        raise refuse(f"`{value}` is a loss for everything, not for one term; write `loss: {value}` alone.")
     if isinstance(value, str) and value in LOSS_TYPES_NOT_BUILT:
         raise refuse(
-            f"The loss `{value}` is not built yet: {LOSS_TYPES_NOT_BUILT[value]} Use one of {listed(LOSS_TYPES)}."
+            f"The loss `{value}` is not built yet: {LOSS_TYPES_NOT_BUILT[value]} Use one of {listed(allowed)}."
         )
-    close = suggestion(str(value), LOSS_TYPES)
-    raise refuse(f"A loss must be one of {listed(LOSS_TYPES)}; it is {shown(value)}.{close}")
+    close = suggestion(str(value), allowed)
+    raise refuse(f"A loss must be one of {listed(allowed)}; it is {shown(value)}.{close}")
 
 
 class LossPart(Options):
@@ -54,14 +61,16 @@ class LossPart(Options):
         "huber_delta": "it is called `delta`.",
     }
 
-    type: Literal["mse", "mae", "huber"] = option(
+    type: Literal["mse", "mae", "huber", "masked_mse", "masked_mae", "masked_huber"] = option(
         "mse",
         title="Loss",
         section="Loss",
         help="How a deviation is counted: squared, absolute, or squared up to delta and absolute beyond.",
         explanation=(
             "`mse` punishes large deviations most and is the usual start. `mae` and `huber` forgive single bad labels "
-            "and often give lower mean absolute errors at the end. Values are normalised before they are compared."
+            "and often give lower mean absolute errors at the end. Values are normalised before they are compared. The "
+            "masked ones leave out what the mask in `extra_data` (`<target>_mask`, `<target>_forces_mask`, "
+            "`<target>_stress_mask`) marks as false."
         ),
         not_built_values=LOSS_TYPES_NOT_BUILT,
     )
@@ -108,7 +117,7 @@ class LossPart(Options):
     @field_validator("type", mode="before")
     @classmethod
     def _built_type(cls, value: Any) -> str:
-        return check_loss_type(value)
+        return check_loss_type(value, presets=False)
 
     @field_validator("reduction", mode="before")
     @classmethod
@@ -118,7 +127,7 @@ class LossPart(Options):
         return value
 
     def problems(self) -> list[Problem]:
-        if self.delta is not None and self.type != "huber":
+        if self.delta is not None and self.type not in ("huber", "masked_huber"):
             return [Problem(("delta",), f"`delta` has no effect on the loss `{self.type}`; it belongs to `huber`.")]
         return []
 
@@ -177,16 +186,6 @@ class LossOptions(LossPart):
         return found
 
 
-@dataclass(frozen=True)
-class LossTerm:
-    """One resolved term. ``delta`` is in normalised units and counts for huber only."""
-
-    type: str = "mse"
-    weight: float = 1.0
-    reduction: str = "mean"
-    delta: float = DEFAULT_DELTA
-
-
 def _term(part: LossPart | None) -> LossTerm:
     if part is None:
         return LossTerm()
@@ -204,6 +203,8 @@ def resolve_loss(training: "TrainingHypers", targets: Mapping[str, TargetInfo]) 
         raise OptionsError(
             [Problem(("architecture", "training", *problem.loc), problem.message) for problem in problems]
         )
+    if training.loss in PRESETS:
+        return preset_terms(str(training.loss), targets)
     terms: dict[str, LossTerm] = {}
     for name, target in targets.items():
         if isinstance(training.loss, str):
@@ -225,7 +226,7 @@ def loss_problems(training: "TrainingHypers", targets: Mapping[str, TargetInfo],
     ``decided`` says whether the data have been seen, so that forces which may be there count as absent or present.
     """
     if isinstance(training.loss, str):
-        return []
+        return preset_problems(training, targets) if training.loss in PRESETS else []
     found = []
     for name, own in training.loss.items():
         if name not in targets:

@@ -3,27 +3,32 @@
 Total = Σ_label weight · L_label. A term flattens everything a label holds (samples, components, properties), leaves out
 references that are NaN, and applies
 
-* mse: d², mae: |d|, huber: d²/2 for |d| ≤ δ and δ·(|d| − δ/2) beyond (Huber 1964; torch's ``huber_loss``),
+* mse: d², mae: |d|, huber: d²/2 for |d| ≤ δ and δ·(|d| − δ/2) beyond (Huber 1964),
+* conditional_huber, for forces: huber with a δ that falls with the norm of the reference force (MACE's universal loss),
 
-with d = prediction − reference. ``mean`` divides by the number of values that are there, ``sum`` does not divide. A
-term without any value is 0 and can still be differentiated.
+with d = prediction − reference, times the weight of the structure. ``mean`` divides by the number of values that are
+there, whatever their weights, ``sum`` does not divide. A term without any value is 0 and can still be differentiated.
+The masked types have the same formulas: what a mask leaves out is NaN already.
 
 What is normalised, and how, is the model's business (``MaceModel.normalise_labels``): energies per atom and forces
 in units of the scale, stress as V·stress/(N·scale).
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
+from mace_app.model import Batch, MaceModel
 from mace_app.options import LossTerm
+from mace_app.options.datasets import ANGSTROM_PER_UNIT
+from mace_app.options.loss_terms import EV_PER_UNIT, FORCE_REGIMES
 
 
 @dataclass(frozen=True)
 class TermValue:
     """One label in one batch. All are scalars on the device: the term that is minimised (without its weight), the sum
-    of the entries' losses, the sum of |d|, and the number of entries."""
+    of the entries' losses, the sum of |d| without the weights of structures, and the number of entries."""
 
     value: torch.Tensor
     loss_sum: torch.Tensor
@@ -40,10 +45,16 @@ class LossValue:
 
 
 class Loss:
-    """The loss of a set of labels. A term of weight 0 is counted, for its errors, but not minimised."""
+    """The loss of a set of labels. A term of weight 0 is counted, for its errors, but not minimised.
+
+    Terms in physical units come from ``scaled_terms``; ValueError for others.
+    """
 
     def __init__(self, terms: Mapping[str, LossTerm]) -> None:
         self.terms = dict(terms)
+        for label, term in self.terms.items():
+            if term.physical and term.unit is None:
+                raise ValueError(f"the loss of {label} is in physical units; pass it through scaled_terms")
 
     @property
     def labels(self) -> set[str]:
@@ -53,19 +64,44 @@ class Loss:
     def trained_labels(self) -> set[str]:
         return {label for label, term in self.terms.items() if term.weight > 0}
 
-    def __call__(self, predictions: Mapping[str, torch.Tensor], references: Mapping[str, torch.Tensor]) -> LossValue:
-        """Both map labels to normalised tensors of equal shape; references are NaN where there is no label."""
-        values = {label: term_value(term, predictions[label], references[label]) for label, term in self.terms.items()}
+    def __call__(
+        self, predictions: Mapping[str, torch.Tensor], references: Mapping[str, torch.Tensor], batch: Batch
+    ) -> LossValue:
+        """Both map labels to normalised tensors of equal shape; references are NaN where there is no label. ``batch``
+        gives the weights of the structures, their sizes and volumes."""
+        values = {
+            label: term_value(term, predictions[label], references[label], batch) for label, term in self.terms.items()
+        }
         weighted = [term.weight * values[label].value for label, term in self.terms.items() if term.weight > 0]
         return LossValue(torch.stack(weighted).sum() if weighted else torch.zeros(()), values)
 
 
-def term_value(term: LossTerm, prediction: torch.Tensor, reference: torch.Tensor) -> TermValue:
+def scaled_terms(terms: Mapping[str, LossTerm], model: MaceModel, length_unit: str = "") -> dict[str, LossTerm]:
+    """``terms`` with the ``unit`` of those in physical units filled in from the scale of ``model``, which must be
+    fitted. ``length_unit`` is that of the data."""
+    length = ANGSTROM_PER_UNIT[length_unit]
+    found = {}
+    for label, term in terms.items():
+        if term.physical:
+            name = label if label in model.config.targets else label.rpartition(".")[0]
+            scale = float(model.scaler.scale(name)) * EV_PER_UNIT[model.config.targets[name].unit]
+            power = 0 if label == name else 1 if label.endswith(".forces") else 3
+            term = replace(term, unit=scale / length**power)
+        found[label] = term
+    return found
+
+
+def term_value(term: LossTerm, prediction: torch.Tensor, reference: torch.Tensor, batch: Batch) -> TermValue:
     there = ~torch.isnan(reference)
     # Both sides are masked before the subtraction: a NaN times a zero gradient would still be a NaN.
     zero = torch.zeros((), dtype=prediction.dtype, device=prediction.device)
-    difference = torch.where(there, prediction, zero) - torch.where(there, reference.to(prediction.dtype), zero)
-    entries = _entry_loss(term, difference)
+    known = torch.where(there, reference.to(prediction.dtype), zero)
+    difference = torch.where(there, prediction, zero) - known
+    if term.as_stress:
+        # Stress/σ from V·stress/(N·σ); without a volume there is no stress to compare.
+        size = torch.where(batch.volume > 0, batch.n_atoms / batch.volume, 0.0)
+        difference = difference * _per_row(size, difference, batch)
+    entries = _entry_loss(term, difference, known) * _per_row(batch.weights, difference, batch)
     loss_sum = entries.sum()
     count = there.sum()
     value = loss_sum / count.clamp(min=1) if term.reduction == "mean" else loss_sum
@@ -77,16 +113,33 @@ def term_value(term: LossTerm, prediction: torch.Tensor, reference: torch.Tensor
     )
 
 
-def _entry_loss(term: LossTerm, difference: torch.Tensor) -> torch.Tensor:
-    if term.type == "mse":
+def _per_row(values: torch.Tensor, like: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """``values [G]`` for each row of ``like``, which is a structure or an atom."""
+    if len(like) != len(values):
+        values = values[batch.structure]
+    return values.to(like.dtype).reshape(-1, *[1] * (like.dim() - 1))
+
+
+def _entry_loss(term: LossTerm, difference: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    kind = term.type.removeprefix("masked_")
+    if kind == "mse":
         return difference.square()
-    if term.type == "mae":
+    if kind == "mae":
         return difference.abs()
-    if term.type == "huber":
-        return torch.nn.functional.huber_loss(
-            difference, torch.zeros_like(difference), reduction="none", delta=term.delta
-        )
+    unit = 1.0 if term.unit is None else term.unit
+    if kind == "huber":
+        return _huber(difference, difference.new_tensor(term.delta / unit))
+    if kind == "conditional_huber":
+        borders = reference.new_tensor([border / unit for border, _ in FORCE_REGIMES[:-1]])
+        factors = reference.new_tensor([factor for _, factor in FORCE_REGIMES])
+        regime = torch.bucketize(torch.linalg.vector_norm(reference, dim=-1), borders, right=True)
+        return _huber(difference, factors[regime].unsqueeze(-1) * (term.delta / unit))
     raise ValueError(f"unknown loss type {term.type!r}")
+
+
+def _huber(difference: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+    size = difference.abs()
+    return torch.where(size <= delta, 0.5 * difference.square(), delta * (size - 0.5 * delta))
 
 
 class LossAccumulator:

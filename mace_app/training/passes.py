@@ -79,7 +79,7 @@ def run_pass(
         for indices in in_order(len(graphs), batch_size):
             batch = load_batch(graphs, indices, model)
             predictions = model(batch, set(labels), create_graph=False)
-            losses.update(part(predictions, model.normalise_labels(batch)), len(indices))
+            losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
             physical = convert(known, batch, model.physical(batch, predictions))
             references = convert(known, batch, batch.labels)
             errors.update(physical, references)

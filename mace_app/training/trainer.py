@@ -16,7 +16,7 @@ from mace_app.options import LossTerm, TrainingHypers
 from mace_app.training.averaging import WeightAverage
 from mace_app.training.checkpoint import load_checkpoint, model_checkpoint, save_checkpoint
 from mace_app.training.errors import CheckpointError, NonFiniteLoss
-from mace_app.training.losses import Loss, LossAccumulator, LossValue
+from mace_app.training.losses import Loss, LossAccumulator, LossValue, scaled_terms
 from mace_app.training.metrics import ErrorAccumulator, reported_labels
 from mace_app.training.optimiser import Schedule, clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, convert, load_batch, run_pass
@@ -74,7 +74,7 @@ class Trainer:
         self.recorder = recorder
         self.seed = seed
         self.now = now
-        self.loss = Loss(loss)
+        self.loss = Loss(scaled_terms(loss, model, length_unit))
         self.length_unit = length_unit
         self.reported = reported_labels(model.config.targets, model.config.per_structure_targets, length_unit)
         self.trained = {label: self.reported[label] for label in self.loss.terms if label in self.loss.trained_labels}
@@ -176,7 +176,7 @@ class Trainer:
         state = self.state
         batch = load_batch(self.prepared.training, indices, self.model)
         predictions = self.model(batch, set(self.trained), create_graph=True)
-        value = self.trained_loss(predictions, self.model.normalise_labels(batch))
+        value = self.trained_loss(predictions, self.model.normalise_labels(batch), batch)
         state.optimiser.zero_grad(set_to_none=True)
         value.total.backward()
         norm = clip_gradients(self.weights, self.training.grad_clip_norm)

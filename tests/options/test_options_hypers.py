@@ -151,7 +151,7 @@ NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": {"energy": {1: 0.5}}}}),
     ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": "scaler.ckpt"}}),
     ("training.atomic_baseline", {"training": {"atomic_baseline": "composition.ckpt"}}),
-    ("training.loss", {"training": {"loss": "masked_mse"}}),
+    ("training.loss", {"training": {"loss": "shift_agnostic_mse"}}),
     ("training.loss.energy.type", {"training": {"loss": {"energy": "pointwise"}}}),
     ("training.finetune", {"training": {"finetune": {"method": "full"}}}),
     ("wandb", {"wandb": {"project": "x"}}),

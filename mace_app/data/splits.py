@@ -146,3 +146,13 @@ def _listed(
     if not kept:
         raise DataError(f"The indices of the {name} set name isolated atoms only. Name other structures.")
     return kept
+
+
+def check_chosen(chosen: frozenset[int] | None, count: int, path: Path) -> None:
+    """Raise DataError if ``indices`` of a data set name a structure that its file of ``count`` does not have."""
+    beyond = sorted(index for index in chosen or () if index >= count)
+    if beyond:
+        raise DataError(
+            f"{path}: `indices` name structure {numbered(beyond)}, but the file has {count}, counted from 0 to "
+            f"{count - 1}. Correct the indices."
+        )

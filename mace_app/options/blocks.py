@@ -19,7 +19,7 @@ ATTENTION_INTERACTION = "RealAgnosticAttResidualInteractionBlock"
 DENSITY_INTERACTIONS = frozenset(FIRST_INTERACTIONS[2:])
 
 
-def _long_block_name(value: Any) -> Any:
+def long_block_name(value: Any) -> Any:
     """Accept ``RealAgnosticDensity`` for ``RealAgnosticDensityInteractionBlock``."""
     if isinstance(value, str) and value and not value.endswith(_BLOCK_SUFFIX):
         return value + _BLOCK_SUFFIX
@@ -27,7 +27,7 @@ def _long_block_name(value: Any) -> Any:
 
 
 def _first_block_name(value: Any) -> Any:
-    name = _long_block_name(value)
+    name = long_block_name(value)
     if name == ATTENTION_INTERACTION:
         raise refuse(
             f"`{value}` can't be the first layer, whose atoms have no features to attend to yet; "
@@ -55,5 +55,5 @@ Interaction = Annotated[
         "RealAgnosticDensityResidualInteractionBlock",
         "RealAgnosticResidualNonLinearInteractionBlock",
     ],
-    BeforeValidator(_long_block_name),
+    BeforeValidator(long_block_name),
 ]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from mace_app.options.base import shown
 from mace_app.options.errors import OptionsError, Problem, problems_of
 from mace_app.options.fields import default_of
+from mace_app.options.metatrain_dialect import from_metatrain
 from mace_app.options.run import RunOptions
 
 
@@ -21,6 +22,9 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
+            merged = not node.start_mark.index <= key_node.start_mark.index < node.end_mark.index
+            if merged or key_node.tag == "tag:yaml.org,2002:merge":
+                continue  # what `<<: *name` brings may be said again
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, Hashable):
                 continue  # the parent class words this error
@@ -96,9 +100,10 @@ def parse_yaml(text: str) -> dict[str, Any]:
 
 
 def parse_options(mapping: Mapping[str, Any]) -> RunOptions:
-    """Check a mapping as it comes from YAML or a form. Raises OptionsError with every problem at its option."""
+    """Check a mapping as it comes from YAML or a form, ours or metatrain's. Raises OptionsError with every problem at
+    its option."""
     try:
-        return RunOptions.model_validate(mapping)
+        return RunOptions.model_validate(from_metatrain(mapping))
     except ValidationError as error:
         raise OptionsError(problems_of(error)) from None
 
@@ -124,11 +129,21 @@ def to_json_schema() -> dict[str, Any]:
 
 
 def _paths(options: RunOptions) -> list[tuple[tuple[str, ...], str]]:
-    paths = [((*place, "systems", "read_from"), dataset.systems.read_from) for place, dataset in options.all_datasets()]
+    paths = []
+    for place, dataset in options.all_datasets():
+        paths.append(((*place, "systems", "read_from"), dataset.systems.read_from))
+        for (target, kind), file in dataset.label_files().items():
+            paths.append(((*place, "targets", target, *([kind] if kind else []), "read_from"), file))
+        if isinstance(dataset.indices, str):
+            paths.append(((*place, "indices"), dataset.indices))
     for name in ("validation_set", "test_set"):
         indices = getattr(getattr(options, name), "indices", None)
         if isinstance(indices, str):
             paths.append(((name, "indices"), indices))
+    training = options.architecture.training
+    for name in ("atomic_baseline", "fixed_scaling_weights"):
+        if isinstance(value := getattr(training, name), str):
+            paths.append((("architecture", "training", name), value))
     return paths
 
 
@@ -144,18 +159,11 @@ def missing_files(options: RunOptions) -> list[Problem]:
 def with_absolute_paths(options: RunOptions) -> RunOptions:
     """The same options with every path made absolute, so that a process started elsewhere finds the files."""
     mapping = options.model_dump()
-    for name in ("training_set", "validation_set", "test_set"):
-        value = mapping[name]
-        for dataset in value if isinstance(value, list) else []:
-            written = dataset["systems"]["read_from"]
-            absolute = str(Path(written).absolute())
-            dataset["systems"]["read_from"] = absolute
-            for target in dataset["targets"].values():
-                for source in (target, target["forces"], target["stress"], target["virial"]):
-                    if source and source["read_from"] == written:
-                        source["read_from"] = absolute
-        if isinstance(value, dict) and isinstance(value["indices"], str):
-            value["indices"] = str(Path(value["indices"]).absolute())
+    for place, path in _paths(options):
+        entry: Any = mapping
+        for part in place[:-1]:
+            entry = entry[int(part)] if isinstance(entry, list) else entry[part]
+        entry[place[-1]] = str(Path(path).absolute())
     return parse_options(mapping)
 
 

@@ -84,8 +84,10 @@ def test_forces_are_used_if_found_only_for_the_name_or_the_explicit_quantity_ene
         ("REF_forces", "REF_forces", None),
         ({"key": "F"}, "F", None),
         ({}, "forces", None),
-        ("a.xyz", "forces", "a.xyz"),
-        ({"read_from": "a.xyz", "key": "F", "reader": "ase"}, "F", "a.xyz"),
+        ("a.xyz", "forces", None),
+        ("b.xyz", "forces", "b.xyz"),
+        ({"read_from": "a.xyz", "key": "F", "reader": "ase"}, "F", None),
+        ({"read_from": "b.xyz", "key": "F", "reader": "ase"}, "F", "b.xyz"),
     ],
 )
 def test_forces_given_in_any_way_are_required(written: Any, key: str, read_from: str | None) -> None:
@@ -117,9 +119,14 @@ def test_a_virial_replaces_the_stress_and_both_at_once_are_refused() -> None:
     assert place in problems({"energy": {"virial": True, "stress": True}})
 
 
-def test_labels_in_a_file_of_their_own_are_refused() -> None:
-    found = problems({"energy": {"read_from": "b.xyz", "forces": "c.xyz"}})
-    assert set(found) == {f"training_set.0.targets.energy.{place}" for place in ("read_from", "forces.read_from")}
+def test_labels_may_stand_in_files_of_their_own_and_derivatives_follow_their_energy() -> None:
+    targets = {
+        "energy": {"read_from": "b.xyz", "forces": "c.xyz", "stress": "b.xyz"},
+        "charge": {"sample_kind": "atom"},
+    }
+    dataset = run(targets).training_set[0]
+    assert dataset.label_files() == {("energy", ""): "b.xyz", ("energy", "forces"): "c.xyz"}
+    assert dataset.targets["energy"].stress.read_from is None
 
 
 @pytest.mark.parametrize(

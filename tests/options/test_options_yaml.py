@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from mace_app.options import (
+    GradientOptions,
     IndicesOptions,
     OptionsError,
     dump_options,
@@ -142,7 +143,11 @@ def test_broken_yaml_gets_one_sentence_with_the_line(text: str, words: list[str]
         ({"training_set": "a", "validation_set": {"indices": [-1]}}, "validation_set.indices", "from 0 up"),
         ({"training_set": "a", "validation_set": {"indices": []}}, "validation_set.indices", "list"),
         ({"training_set": ["a", {"systems": {"read_from": ""}}]}, "training_set.1.systems.read_from", "empty"),
-        ({"training_set": {"systems": "a", "extra_data": {"m": {}}}}, "training_set.0.extra_data.m", "no mask of a target"),
+        (
+            {"training_set": {"systems": "a", "extra_data": {"m": {}}}},
+            "training_set.0.extra_data.m",
+            "no mask of a target",
+        ),
         (
             {"training_set": {"systems": {"read_from": "a.mts", "reader": "metatensor"}}},
             "training_set.0.systems.reader",
@@ -224,7 +229,7 @@ def test_relative_paths_mean_the_current_folder_and_can_be_made_absolute(
         load_options("options.yaml", check_files=True)
     absolute = with_absolute_paths(options)
     assert absolute.training_set[0].systems.read_from == str(tmp_path / "a.xyz")
-    assert absolute.training_set[0].targets["energy"].forces.read_from == str(tmp_path / "a.xyz")
+    assert absolute.training_set[0].targets["energy"].forces == GradientOptions(key="forces")
     assert absolute.validation == IndicesOptions(indices=str(tmp_path / "val.txt"))
 
 

@@ -1,10 +1,10 @@
 import streamlit as st
 
-from mace_app.ui.data_summary import chosen_elements
+from mace_app.ui.data_summary import chosen_elements, chosen_groups
 from mace_app.ui.editors import EDITORS, WIDE_EDITORS
 from mace_app.ui.forms import Form
 from mace_app.ui.state import workspace
-from mace_app.ui.train_data import data_step, targets_step
+from mace_app.ui.train_data import data_step
 from mace_app.ui.train_page import (
     back_and_next,
     current_step,
@@ -15,6 +15,7 @@ from mace_app.ui.train_page import (
     yaml_panel,
 )
 from mace_app.ui.train_review import review_step
+from mace_app.ui.train_targets import targets_step
 from mace_app.ui.wizard import draft_targets, entries, problems_by_step, read_from, session_draft
 
 st.title("Train", anchor=False)
@@ -26,11 +27,13 @@ by_step = problems_by_step(problems)
 step = current_step()
 step_bar(step, by_step, begun=bool(draft.values))
 
+files = [read_from(entry) for entry in entries(draft, "training_set")]
 form = Form(
     draft=draft,
     problems=problems if draft.values else [],
     targets=draft_targets(draft),
-    elements=chosen_elements(space, [read_from(entry) for entry in entries(draft, "training_set")]),
+    elements=chosen_elements(space, files),
+    groups=chosen_groups(space, files),
     advanced=advanced,
     editors=EDITORS,
     wide_editors=WIDE_EDITORS,

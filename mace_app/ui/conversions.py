@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
+import yaml
+
 from mace_app.options import OptionField
 from mace_app.options.fields import alternatives
 from mace_app.ui.text import number
@@ -21,7 +23,7 @@ OPTIONAL_NUMBER_PATTERN = (
     r"^\s*([-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?)?\s*$",
     "Enter a number such as 0.01 or 5e-07, or leave it empty.",
 )
-INTEGERS_PATTERN = (r"^[\s\[\]\d,;]*$", "Enter whole numbers with commas between, such as 64, 64, 64.")
+INTEGERS_PATTERN = (r"^([\s\[\]\d,;]|none|null)*$", "Enter whole numbers with commas between, such as 64, 64, 64.")
 IRREPS_PATTERN = (
     r"^\s*(\d*x?\d+[eo](\s*\+\s*\d*x?\d+[eo])*)?\s*$",
     "Enter irreps such as 32x0e + 32x1o: channels, x, angular momentum, e (even) or o (odd).",
@@ -92,7 +94,9 @@ def read_number(text: str | None) -> Any:
 
 
 def integers_text(value: Any) -> str:
-    return ", ".join(str(entry) for entry in value) if isinstance(value, list | tuple) else number_text(value)
+    if isinstance(value, list | tuple):
+        return ", ".join("none" if entry is None else str(entry) for entry in value)
+    return number_text(value)
 
 
 def read_integers(text: str | None) -> Any:
@@ -101,8 +105,27 @@ def read_integers(text: str | None) -> Any:
     if not parts:
         return None
     try:
-        return [int(part) for part in parts]
+        return [None if part.lower() in ("none", "null") else int(part) for part in parts]
     except ValueError:
+        return text
+
+
+def flow_text(value: Any) -> str:
+    """A nested value as YAML on one line; nothing for None and what is empty."""
+    if value in (None, {}, []):
+        return ""
+    if isinstance(value, str):
+        return value
+    return yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=10**9).strip()
+
+
+def read_flow(text: str | None) -> Any:
+    """What YAML on one line says, None for an empty text, or the text itself."""
+    if text is None or not text.strip():
+        return None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
         return text
 
 

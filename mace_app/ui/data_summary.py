@@ -11,11 +11,12 @@ from mace_app.ui.elements import symbols
 
 @dataclass(frozen=True)
 class FileSummary:
-    """``structures`` without the isolated atoms."""
+    """``structures`` without the isolated atoms; ``groups`` are the values of `config_type`."""
 
     structures: int
     isolated: int
     elements: tuple[int, ...]
+    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def file_summary(folder: DatasetFolder) -> FileSummary | None:
         structures=inspection.structures - len(inspection.isolated_atoms),
         isolated=len(inspection.isolated_atoms),
         elements=tuple(sorted(inspection.elements)),
+        groups=tuple(value for key in inspection.keys if key.name == "config_type" for value in key.values),
     )
 
 
@@ -135,3 +137,9 @@ def chosen_elements(space: Workspace, files: list[str]) -> tuple[int, ...]:
     """The elements in inspected files, given by path."""
     known = summaries_by_path(space)
     return tuple(sorted({z for file in files if file in known for z in known[file].elements}))
+
+
+def chosen_groups(space: Workspace, files: list[str]) -> tuple[str, ...]:
+    """The groups of structures (`config_type`) in inspected files, given by path."""
+    known = summaries_by_path(space)
+    return tuple(dict.fromkeys(group for file in files if file in known for group in known[file].groups))

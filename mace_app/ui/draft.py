@@ -23,9 +23,13 @@ _STAND_IN = "chosen-later.xyz"
 
 
 class Draft:
-    """Values by their way through the options, for example ``("architecture", "model", "r_max")``."""
+    """Values by their way through the options, for example ``("architecture", "model", "r_max")``.
 
-    def __init__(self, path: Path, values: Mapping[str, Any] | None = None, name: str = "") -> None:
+    A way may lead through a list: ``("training_set", "0", "targets", "energy", "unit")``. Without a ``path`` nothing is
+    kept on disk.
+    """
+
+    def __init__(self, path: Path | None, values: Mapping[str, Any] | None = None, name: str = "") -> None:
         self.path = path
         self.values: dict[str, Any] = dict(values or {})
         self.name = name
@@ -41,6 +45,8 @@ class Draft:
             return cls(path)
 
     def save(self) -> None:
+        if self.path is None:
+            return
         write_json(self.path, {"format": 1, "name": self.name, "options": self.text() if self.values else ""})
 
     def text(self) -> str:
@@ -50,9 +56,12 @@ class Draft:
     def get(self, loc: Loc, default: Any = None) -> Any:
         value: Any = self.values
         for part in loc:
-            if not isinstance(value, dict) or part not in value:
+            if isinstance(value, list) and part.isdigit() and int(part) < len(value):
+                value = value[int(part)]
+            elif isinstance(value, dict) and part in value:
+                value = value[part]
+            else:
                 return default
-            value = value[part]
         return value
 
     def has(self, loc: Loc) -> bool:
@@ -60,16 +69,24 @@ class Draft:
         return self.get(loc, missing) is not missing
 
     def set(self, loc: Loc, value: Any) -> None:
-        """Set one value; whatever on the way is no mapping becomes one."""
-        place = self.values
+        """Set one value; whatever on the way is neither mapping nor list becomes a mapping."""
+        place: Any = self.values
         for part in loc[:-1]:
-            if not isinstance(place.get(part), dict):
+            if isinstance(place, list):
+                place = place[int(part)]
+                continue
+            if not isinstance(place.get(part), dict | list):
                 place[part] = {}
             place = place[part]
-        place[loc[-1]] = value
+        place[int(loc[-1]) if isinstance(place, list) else loc[-1]] = value
 
     def unset(self, loc: Loc) -> None:
-        """Return to the default; mappings left empty by that go too."""
+        """Return to the default; mappings left empty by that go too, except in data sets, where they mean something."""
+        if loc[0] in DATA_KEYS and len(loc) > 1:
+            place = self.get(loc[:-1])
+            if isinstance(place, dict):
+                place.pop(loc[-1], None)
+            return
         places: list[dict[str, Any]] = [self.values]
         for part in loc[:-1]:
             inner = places[-1].get(part)

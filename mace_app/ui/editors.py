@@ -1,128 +1,104 @@
-"""Editors of options that no plain widget fits: the loss of each label, energies of single atoms, targets by name."""
+"""Editors of options that no plain widget fits: energies of single atoms, scales, groups, targets by name."""
 
 from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
 
-from mace_app.options import LossPart, OptionField, TargetInfo, option_fields
-from mace_app.ui import conversions
+from mace_app.options import OptionField
+from mace_app.ui import conversions, loss_editor
 from mace_app.ui.draft import Loc
 from mace_app.ui.elements import symbol
-from mace_app.ui.forms import Editor, Form, widget_key
+from mace_app.ui.forms import Editor, Form
 from mace_app.ui.text import code, markdown
 
-SAME, EACH = "same for all", "each label"
-AUTOMATIC, ONE_NUMBER, PER_ELEMENT = "automatic", "one number", "per element"
+AUTOMATIC, FIT, ISOLATED = "automatic", "fit", "isolated atoms"
+ONE_NUMBER, PER_ELEMENT, MEASURED = "one number", "per element", "measured"
+WORDS = {FIT: "fit", ISOLATED: "isolated_atoms"}
 
 
-def loss(form: Form, item: OptionField, loc: Loc) -> None:
-    """One type for everything, or type and weight for every label."""
-    mode_key = widget_key(loc, "mode")
-    current = form.draft.get(loc, item.default)
+BY_TARGET, FROM_MODEL = "for each target", "from a trained model"
+
+
+def _from_model(form: Form, item: OptionField, loc: Loc, words: str) -> bool:
+    """Whether the values come from a checkpoint or a run; draws the choice and, if so, the path."""
+    mode_key, path_key = form.key(loc, "mode"), form.key(loc, "path")
+    current = form.draft.get(loc)
     if mode_key not in st.session_state:
-        st.session_state[mode_key] = EACH if isinstance(current, dict) else SAME
+        st.session_state[mode_key] = FROM_MODEL if isinstance(current, str) else BY_TARGET
 
     def switch() -> None:
-        _switch_loss(form, loc, st.session_state[mode_key])
+        form.draft.unset(loc)
+        st.session_state.pop(path_key, None)
+        form.draft.save()
 
     st.segmented_control(
-        form.label(item, loc), [SAME, EACH], key=mode_key, required=True, help=form.help(item), on_change=switch
+        form.label(item, loc), [BY_TARGET, FROM_MODEL], key=mode_key, required=True, help=form.help(item),
+        on_change=switch,
+    )  # fmt: skip
+    if st.session_state[mode_key] == BY_TARGET:
+        return False
+    if path_key not in st.session_state:
+        st.session_state[path_key] = current if isinstance(current, str) else ""
+    st.text_input(
+        f"Checkpoint or run folder to take {words} from",
+        key=path_key,
+        placeholder="path/to/best.safetensors",
+        help=f"A checkpoint of this program (`.safetensors`), or the folder of a run. Its {words} are used unchanged.",
+        on_change=lambda: form.store(item, loc, st.session_state[path_key].strip() or None),
     )
-    if st.session_state[mode_key] == SAME:
-        kind = next(entry for entry in option_fields(LossPart) if entry.name == "type")
-        types = [choice.label for choice in conversions.choices_of(kind)]
-        key = widget_key(loc, "type")
-        if key not in st.session_state:
-            st.session_state[key] = current if current in types else item.default
-        st.segmented_control(
-            "Type of every term",
-            types,
-            key=key,
-            required=True,
-            help=kind.explanation,
-            on_change=lambda: form.store(item, loc, st.session_state[key]),
-        )
-        return
-    if not form.targets:
-        st.caption("Choose data and targets first; then every label has a row here.")
-    for target in form.targets.values():
-        for name, part in _loss_parts(form, loc, target):
-            _loss_row(form, name, part)
-
-
-def _loss_parts(form: Form, loc: Loc, target: TargetInfo) -> list[tuple[str, Loc]]:
-    """(label, place) of every term a target has; data given as virials may use that name."""
-    strain = "virial" if form.draft.has((*loc, target.name, "virial")) else "stress"
-    places = {"": (), ".forces": ("forces",), ".stress": (strain,)}
-    return [
-        (label, (*loc, target.name, *places[label.removeprefix(target.name)])) for label in target.possible_labels()
-    ]
-
-
-def _loss_row(form: Form, label: str, loc: Loc) -> None:
-    fields = {item.name: item for item in option_fields(LossPart)}
-    names = ["type", "weight"]
-    if form.draft.get((*loc, "type"), "mse") == "huber" or form.draft.has((*loc, "delta")):
-        names.append("delta")
-    if form.advanced or form.draft.has((*loc, "reduction")):
-        names.append("reduction")
-    st.markdown(f"**{code(label)}**")
-    form.brief = True
-    for place, name in zip(st.columns([1.5, 1, 1, 1.1], gap="small"), names, strict=False):
-        with place:
-            form.field(fields[name], (*loc, name))
-    form.brief = False
-
-
-def _switch_loss(form: Form, loc: Loc, mode: str) -> None:
-    current = form.draft.get(loc, "mse")
-    form.draft.unset(loc)
-    if mode == EACH and isinstance(current, str) and current != "mse":
-        for target in form.targets.values():
-            for _, part in _loss_parts(form, loc, target):
-                form.draft.set((*part, "type"), current)
-    for key in [key for key in st.session_state if str(key).startswith(widget_key(loc) + "-")]:
-        if key != widget_key(loc, "mode"):
-            del st.session_state[key]
-    form.draft.save()
+    return True
 
 
 def baseline(form: Form, item: OptionField, loc: Loc) -> None:
-    """For every scalar target: fitted, one number for all elements, or a table with gaps that are fitted."""
-    st.markdown(f"**{form.label(item, loc)}**", help=form.help(item))
+    """For every scalar target: where E0s come from, one number for all elements, or a table with gaps to be fitted."""
+    if _from_model(form, item, loc, "energies of single atoms"):
+        return
     scalars = [target.name for target in form.targets.values() if target.kind == "scalar"]
     names = list(dict.fromkeys([*scalars, *_keys(form.draft.get(loc))]))
     if not names:
         st.caption("Choose data and targets first.")
     for name in names:
         place = (*loc, name)
-        current = form.draft.get(place)
-        mode_key = widget_key(place, "mode")
-        if mode_key not in st.session_state:
-            st.session_state[mode_key] = (
-                PER_ELEMENT if isinstance(current, dict) else AUTOMATIC if current is None else ONE_NUMBER
-            )
-        st.segmented_control(
+        chosen = _mode(
+            form,
+            place,
             f"Baseline of {code(name)}",
-            [AUTOMATIC, PER_ELEMENT, ONE_NUMBER],
-            key=mode_key,
-            required=True,
-            on_change=_clear_baseline,
-            args=(form, place),
+            {AUTOMATIC: None, **WORDS, PER_ELEMENT: dict, ONE_NUMBER: float},
+            "**Automatic** takes isolated atoms found in the data, otherwise a least-squares fit. **Fit** and "
+            "**isolated atoms** insist on one of them. **Per element** gives numbers for some or all elements; the "
+            "others are fitted.",
         )
-        if st.session_state[mode_key] == ONE_NUMBER:
-            _plain_number(form, place, f"Baseline of every atom for {code(name)}{_unit(form, name)}")
-        elif st.session_state[mode_key] == PER_ELEMENT:
-            _element_table(form, place, _unit(form, name))
+        if chosen == ONE_NUMBER:
+            _plain_number(form, place, f"Baseline of every atom for {code(name)}{_unit(form, name)}", item)
+        elif chosen == PER_ELEMENT:
+            _element_table(form, place, _unit(form, name), "fitted")
 
 
-def _clear_baseline(form: Form, place: Loc) -> None:
-    form.draft.unset(place)
-    form.draft.save()
+def _mode(form: Form, place: Loc, label: str, modes: dict[str, Any], help_text: str) -> str:
+    """A choice whose entries stand for a word, for nothing (None), or for values entered below it (a type)."""
+    key = form.key(place, "mode")
+    current = form.draft.get(place)
+    if key not in st.session_state:
+        fits = [
+            words for words, value in modes.items()
+            if (isinstance(value, type) and isinstance(current, dict if value is dict else int | float | str))
+            or (not isinstance(value, type) and value == current)
+        ]  # fmt: skip
+        st.session_state[key] = fits[0] if fits else next(iter(modes))
+
+    def switch() -> None:
+        value = modes[st.session_state[key]]
+        form.draft.unset(place)
+        if isinstance(value, str):
+            form.draft.set(place, value)
+        form.draft.save()
+
+    st.segmented_control(label, list(modes), key=key, required=True, wrap=True, help=help_text, on_change=switch)
+    return str(st.session_state[key])
 
 
-def _element_table(form: Form, place: Loc, unit: str) -> None:
+def _element_table(form: Form, place: Loc, unit: str, placeholder: str) -> None:
     table = form.draft.get(place)
     given: dict[Any, Any] = dict(table) if isinstance(table, dict) else {}
     elements = sorted({*form.elements, *(int(z) for z in given if str(z).isdigit())})
@@ -130,13 +106,14 @@ def _element_table(form: Form, place: Loc, unit: str) -> None:
         st.caption("The elements show here once the data are chosen.")
     with st.grid(6, min_column_width=120, gap="small") as grid:
         for z in elements:
-            key = widget_key(place, str(z))
+            key = form.key(place, str(z))
             if key not in st.session_state:
                 st.session_state[key] = conversions.number_text(given.get(z, given.get(str(z))))
             grid.text_input(
                 f"{symbol(z)}{unit}",
                 key=key,
-                placeholder="fitted",
+                placeholder=placeholder,
+                help=f"For {symbol(z)}; empty where it shall be {placeholder}.",
                 validate=conversions.OPTIONAL_NUMBER_PATTERN,
                 on_change=_store_element,
                 args=(form, place, z, key),
@@ -157,19 +134,30 @@ def _store_element(form: Form, place: Loc, z: int, key: str) -> None:
 
 
 def scales(form: Form, item: OptionField, loc: Loc) -> None:
-    """A number for every target, empty where it is measured."""
-    st.markdown(f"**{form.label(item, loc)}**", help=form.help(item))
+    """A number for every target, empty where it is measured; for values per atom also one for each element."""
+    if _from_model(form, item, loc, "scales"):
+        return
     names = list(dict.fromkeys([*form.targets, *_keys(form.draft.get(loc))]))
     if not names:
         st.caption("Choose data and targets first.")
-    with st.grid(3, min_column_width=240, gap="small") as grid:
-        for name in names:
-            with grid.cell():
-                _plain_number(form, (*loc, name), f"Scale of {code(name)}{_unit(form, name)}", "measured")
+    for name in names:
+        place, target = (*loc, name), form.targets.get(name)
+        per_element = (target is not None and target.sample_kind == "atom") or isinstance(form.draft.get(place), dict)
+        chosen = _mode(
+            form,
+            place,
+            f"Scale of {code(name)}",
+            {MEASURED: None, ONE_NUMBER: float, **({PER_ELEMENT: dict} if per_element else {})},
+            "**Measured** on the training set after the baseline is removed, or given by you.",
+        )
+        if chosen == ONE_NUMBER:
+            _plain_number(form, place, f"Scale of {code(name)}{_unit(form, name)}", item)
+        elif chosen == PER_ELEMENT:
+            _element_table(form, place, _unit(form, name), MEASURED)
 
 
-def _plain_number(form: Form, place: Loc, label: str, placeholder: str = "Enter a number") -> None:
-    key = widget_key(place, "number")
+def _plain_number(form: Form, place: Loc, label: str, item: OptionField, placeholder: str = "Enter a number") -> None:
+    key = form.key(place, "number")
     if key not in st.session_state:
         st.session_state[key] = conversions.number_text(form.draft.get(place))
 
@@ -182,8 +170,70 @@ def _plain_number(form: Form, place: Loc, label: str, placeholder: str = "Enter 
         form.draft.save()
 
     st.text_input(
-        label, key=key, placeholder=placeholder, validate=conversions.OPTIONAL_NUMBER_PATTERN, on_change=store
+        label,
+        key=key,
+        placeholder=placeholder,
+        help=item.help,
+        validate=conversions.OPTIONAL_NUMBER_PATTERN,
+        on_change=store,
     )
+
+
+def group_weights(form: Form, item: OptionField, loc: Loc) -> None:
+    """A weight for each group of structures (`config_type`): those of the data, and others by name."""
+    st.markdown(f"**{form.label(item, loc)}**", help=form.help(item))
+    names = list(dict.fromkeys([*form.groups, *_keys(form.draft.get(loc))]))
+    with st.grid(4, min_column_width=170, gap="small") as grid:
+        for name in names:
+            with grid.cell():
+                _plain_number(form, (*loc, name), code(name), item, "1")
+        with grid.cell():
+            new = form.key(loc, "new")
+
+            def add() -> None:
+                name = str(st.session_state[new]).strip()
+                st.session_state[new] = ""
+                if name and name not in names:
+                    form.draft.set((*loc, name), 1.0)
+                    form.draft.save()
+
+            st.text_input(
+                "Another group",
+                key=new,
+                placeholder="its config_type",
+                help="The `config_type` of structures that the inspected files don't name.",
+                on_change=add,
+            )
+
+
+def atom_bounds(form: Form, item: OptionField, loc: Loc) -> None:
+    """Two whole numbers, each of which may be empty."""
+    label = form.label(item, loc)
+    with st.container(horizontal=True, gap="small", key=form.key(loc)):
+        for place, words in enumerate(("at least", "at most")):
+            key = form.key(loc, str(place))
+            if key not in st.session_state:
+                bounds = form.value(item, loc)
+                given = bounds[place] if isinstance(bounds, list) and len(bounds) == 2 else None
+                st.session_state[key] = given if isinstance(given, int) else None
+            st.number_input(
+                f"{label}, {words}",
+                min_value=1,
+                max_value=conversions.LARGEST_INTEGER,
+                step=1,
+                key=key,
+                placeholder="no bound",
+                help=form.help(item),
+                on_change=_store_bound,
+                args=(form, item, loc, place, key),
+            )
+
+
+def _store_bound(form: Form, item: OptionField, loc: Loc, place: int, key: str) -> None:
+    bounds = form.value(item, loc)
+    new = list(bounds) if isinstance(bounds, list) and len(bounds) == 2 else [None, None]
+    new[place] = st.session_state[key]
+    form.store(item, loc, new)
 
 
 def _unit(form: Form, name: str) -> str:
@@ -224,9 +274,12 @@ EDITORS: dict[str, Editor] = {
     "per_structure_targets": target_names,
     "mace_head_target": own_readout,
     "device": device,
+    "batch_atom_bounds": atom_bounds,
 }
 WIDE_EDITORS: dict[str, Editor] = {
-    "loss": loss,
+    "loss": loss_editor.loss,
+    "stage_two_loss": loss_editor.loss,
+    "config_weights": group_weights,
     "atomic_baseline": baseline,
     "fixed_scaling_weights": scales,
 }

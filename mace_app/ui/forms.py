@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from mace_app.options import OptionField, Problem, TargetInfo, option_fields
 from mace_app.ui import conversions, irreps_builder
 from mace_app.ui.conversions import choices_of, kind_of
-from mace_app.ui.draft import Draft, Loc
+from mace_app.ui.draft import DATA_KEYS, Draft, Loc
 from mace_app.ui.text import markdown, sentence_html, sentence_markdown
 
 PREFIX = "option-"
@@ -33,13 +33,13 @@ def _css_class(key: str) -> str:
     return re.sub(r"[^a-zA-Z0-9_-]", "-", key.strip())
 
 
-def widget_key(loc: Loc, suffix: str = "") -> str:
-    return PREFIX + "-".join(loc) + (f"--{suffix}" if suffix else "")
+def widget_key(loc: Loc, suffix: str = "", prefix: str = PREFIX) -> str:
+    return prefix + "-".join(loc) + (f"--{suffix}" if suffix else "")
 
 
-def forget_widgets() -> None:
+def forget_widgets(prefix: str = PREFIX) -> None:
     """Make every widget of the form show the draft again; call before they are drawn or in a callback."""
-    for key in [key for key in st.session_state if str(key).startswith(PREFIX)]:
+    for key in [key for key in st.session_state if str(key).startswith(prefix)]:
         del st.session_state[key]
 
 
@@ -59,7 +59,7 @@ class Form:
 
     ``elements`` are the atomic numbers of the chosen data. Options whose type no plain widget fits have an editor, by
     name: in the grid of the others, or ``wide``, in a frame of its own. ``brief`` leaves out all text below the widgets
-    but errors.
+    but errors; ``unmarked`` the marks of edited fields. ``groups`` are the names of groups of structures in the data.
     """
 
     draft: Draft
@@ -68,6 +68,9 @@ class Form:
     elements: Sequence[int] = ()
     advanced: bool = False
     brief: bool = False
+    unmarked: bool = False
+    groups: Sequence[str] = ()
+    prefix: str = PREFIX
     editors: Mapping[str, "Editor"] = field(default_factory=dict)
     wide_editors: Mapping[str, "Editor"] = field(default_factory=dict)
     _edited: list[Loc] = field(default_factory=list)
@@ -77,15 +80,41 @@ class Form:
         for problem in self.problems:
             self._messages[problem.loc].append(problem.message)
 
+    def key(self, loc: Loc, suffix: str = "") -> str:
+        """The key of a field's widget. A target is known by its number: a new name must not take away the focus."""
+        if len(loc) > 3 and loc[2] == "targets" and loc[0] in DATA_KEYS:
+            names = self.names(loc[:3])
+            if loc[3] in names:
+                loc = (*loc[:3], str(names.index(loc[3])), *loc[4:])
+        return widget_key(loc, suffix, self.prefix)
+
+    def names(self, loc: Loc) -> list[str]:
+        """The keys of a mapping in the draft."""
+        value = self.draft.get(loc)
+        return [str(name) for name in value] if isinstance(value, dict) else []
+
     def messages(self, loc: Loc) -> list[str]:
         """Problems at a place and below it."""
         return [text for place, texts in self._messages.items() if place[: len(loc)] == loc for text in texts]
+
+    def placed_messages(self, loc: Loc) -> list[tuple[Loc, str]]:
+        """Like ``messages``, each with its place."""
+        return [(place, text) for place, texts in self._messages.items() if place[: len(loc)] == loc for text in texts]
+
+    def messages_besides(self, loc: Loc, places: Sequence[Loc]) -> list[str]:
+        """Problems at a place and below it that none of ``places``, where they are shown already, covers."""
+        return [
+            text
+            for where, texts in self._messages.items()
+            if where[: len(loc)] == loc and not any(where[: len(place)] == place for place in places)
+            for text in texts
+        ]
 
     # Sections
 
     def sections(self, *parts: Part) -> None:
         """The fields of several models: in simple mode those that matter most, and any edited or with an error."""
-        placed = [
+        placed: list[tuple[OptionField, Loc, Part]] = [
             (item, (*part.loc, item.name), part)
             for part in parts
             for item in option_fields(part.model)
@@ -120,7 +149,7 @@ class Form:
                         self.field(item, loc)
         for item, loc in items:
             if item.name in self.wide_editors:
-                with st.container(border=True, gap="small", key=widget_key(loc, "editor")):
+                with st.container(border=True, gap="small", key=self.key(loc, "editor")):
                     self.wide_editors[item.name](self, item, loc)
                     self._errors(loc)
 
@@ -146,14 +175,14 @@ class Form:
 
     def label(self, item: OptionField, loc: Loc) -> str:
         """Title and unit. An edited field is marked by a style rule: a badge in the label would be read out as code."""
-        if self.draft.has(loc):
+        if self.draft.has(loc) and not self.unmarked:
             self._edited.append(loc)
         return item.title + (f" ({item.unit})" if item.unit else "")
 
     def mark_edited(self) -> None:
         """Draw the marks of the fields that were drawn; call once, at the end."""
         selectors = ", ".join(
-            f'.st-key-{_css_class(widget_key(loc, suffix))} [data-testid="stWidgetLabel"]::after'
+            f'.st-key-{_css_class(self.key(loc, suffix))} [data-testid="stWidgetLabel"]::after'
             for loc in self._edited
             for suffix in ("", "mode")
         )
@@ -179,7 +208,7 @@ class Form:
         if value == item.default or (value is None and not item.optional):
             self.draft.unset(loc)
             if value is None:
-                for key in (widget_key(loc), widget_key(loc, "number")):
+                for key in (self.key(loc), self.key(loc, "number")):
                     st.session_state.pop(key, None)
         else:
             self.draft.set(loc, value)
@@ -187,7 +216,7 @@ class Form:
 
     def bound(self, item: OptionField, loc: Loc, shown: Any, read: Callable[[Any], Any]) -> dict[str, Any]:
         """The arguments every widget shares; ``read`` turns its value into the option's."""
-        key = widget_key(loc)
+        key = self.key(loc)
         if key not in st.session_state:
             st.session_state[key] = shown
 
@@ -235,7 +264,7 @@ class Form:
         word = str(item.choices[0])
         current = self.value(item, loc)
         own = "own number"
-        mode_key, number_key = widget_key(loc), widget_key(loc, "number")
+        mode_key, number_key = self.key(loc), widget_key(loc, "number")
         automatic = current == word and st.session_state.get(mode_key) != own
         bound = self.bound(item, loc, word if automatic else own, lambda mode: word if mode == word else current)
         st.segmented_control(self.label(item, loc), [word, own], required=True, **bound)
@@ -272,13 +301,13 @@ class Form:
                 **bound,
             )
             irreps_builder.popover(
-                widget_key(loc, "builder"),
+                self.key(loc, "builder"),
                 scalars_only=item.name == "MLP_irreps",
                 use=lambda text: self._use(item, loc, text),
             )
 
     def _use(self, item: OptionField, loc: Loc, text: str) -> None:
-        st.session_state[widget_key(loc)] = text
+        st.session_state[self.key(loc)] = text
         self.store(item, loc, text)
 
     def _text(self, item: OptionField, loc: Loc) -> None:
@@ -287,7 +316,10 @@ class Form:
         st.text_input(self.label(item, loc), placeholder="not set" if item.optional else default_text(item), **bound)
 
     def _other(self, item: OptionField, loc: Loc) -> None:
-        raise TypeError(f"the option {item.name} needs an editor of its own: {item.annotation}")
+        """A nested option without an editor of its own, as YAML on one line."""
+        shown = conversions.flow_text(self.value(item, loc))
+        bound = self.bound(item, loc, shown, conversions.read_flow)
+        st.text_input(self.label(item, loc), placeholder=default_text(item), **bound)
 
 
 Editor = Callable[[Form, OptionField, Loc], None]

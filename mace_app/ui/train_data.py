@@ -1,4 +1,4 @@
-"""The first two steps of the Train page: which data, and what is to be learnt from them."""
+"""The first step of the Train page: which data."""
 
 from typing import Any
 
@@ -7,11 +7,10 @@ import streamlit as st
 from mace_app.jobs import Workspace
 from mace_app.options import OptionField, RunOptions, option_fields
 from mace_app.ui import conversions
-from mace_app.ui.draft import Draft
 from mace_app.ui.forms import PREFIX, Form, show_errors, widget_key
 from mace_app.ui.state import page
 from mace_app.ui.text import code, markdown
-from mace_app.ui.wizard import Source, align_other_sets, changed, entries, read_from, sources
+from mace_app.ui.wizard import Source, align_other_sets, entries, read_from, sources
 
 FRACTION, OTHER, INDICES = "share of the training data", "other data", "listed structures"
 
@@ -136,104 +135,3 @@ def _fraction(form: Form, field: OptionField, key: str, title: str, default: flo
         placeholder=f"{default:g}",
         width=320,
     )
-
-
-def targets_step(form: Form, workspace: Workspace) -> None:
-    """What is learnt from each training set: targets on or off, forces and stress with them."""
-    chosen = entries(form.draft, "training_set")
-    if not chosen:
-        st.info("Choose training data first.", icon=":material/database:")
-        return
-    ready, _ = sources(workspace, form.draft)
-    by_path = {source.path: source for source in ready}
-    for number, entry in enumerate(chosen):
-        source = by_path.get(read_from(entry))
-        mapped = source.entry["targets"] if source is not None and source.folder is not None else {}
-        _dataset_targets(form, number, entry, source.label if source else read_from(entry), mapped)
-    align_other_sets(form.draft, ready)
-
-
-def _dataset_targets(form: Form, number: int, entry: dict[str, Any], label: str, mapped: dict[str, Any]) -> None:
-    with st.container(border=True):
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.subheader(markdown(label), anchor=False)
-            if mapped and entry.get("targets") != mapped:
-                st.button(
-                    "Back to the mapping of the dataset",
-                    key=f"{PREFIX}targets-{number}-reset",
-                    icon=":material/undo:",
-                    type="tertiary",
-                    on_click=_reset,
-                    args=(form.draft, number, mapped),
-                )
-        targets = entry.get("targets")
-        present: dict[str, Any] = targets if isinstance(targets, dict) else {}
-        for name in dict.fromkeys([*mapped, *present]):
-            _target(form, number, name, present.get(name), mapped.get(name))
-        show_errors(form.messages(("training_set", str(number), "targets")))
-        st.caption("Units and keys belong to the dataset: change them in its mapping on the Datasets page.")
-
-
-def _target(form: Form, number: int, name: str, now: Any, mapped: Any) -> None:
-    described = now if isinstance(now, dict) else mapped if isinstance(mapped, dict) else {}
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        _switch(
-            form.draft,
-            f"{PREFIX}targets-{number}-{name}",
-            code(name),
-            now is not None,
-            lambda on: _store_target(form.draft, number, name, described if on else None),
-        )
-        st.caption(_in_words(name, described))
-        if now is not None:
-            for part in ("forces", "stress", "virial"):
-                source = (mapped or {}).get(part) or described.get(part)
-                if source:
-                    _switch(
-                        form.draft,
-                        f"{PREFIX}targets-{number}-{name}-{part}",
-                        part,
-                        bool(described.get(part)),
-                        lambda on, part=part, source=source: _store_target(
-                            form.draft, number, name, {**described, part: source if on else False}
-                        ),
-                    )
-
-
-def _switch(draft: Draft, key: str, label: str, on: bool, store: Any) -> None:
-    if key not in st.session_state:
-        st.session_state[key] = on
-
-    def flip() -> None:
-        store(st.session_state[key])
-        draft.save()
-
-    st.toggle(label, key=key, on_change=flip)
-
-
-def _in_words(name: str, target: dict[str, Any]) -> str:
-    """What a target is, in a few words: key, unit, shape."""
-    parts = [f"from {code(target.get('key') or name)}"]
-    if target.get("unit"):
-        parts.append(f"in {markdown(target['unit'])}")
-    vector = isinstance(target.get("type"), dict) and "cartesian" in target["type"]
-    parts.append(("a vector" if vector else "a number") + f" for each {target.get('sample_kind', 'system')}")
-    return ", ".join(parts).replace("each system", "each structure")
-
-
-def _store_target(draft: Draft, number: int, name: str, target: dict[str, Any] | None) -> None:
-    chosen = entries(draft, "training_set")
-    targets = dict(chosen[number].get("targets") or {})
-    if target is None:
-        targets.pop(name, None)
-    else:
-        targets[name] = target
-    chosen[number] = {**chosen[number], "targets": targets}
-    draft.set(("training_set",), chosen)
-
-
-def _reset(draft: Draft, number: int, mapped: dict[str, Any]) -> None:
-    chosen = entries(draft, "training_set")
-    chosen[number] = {**chosen[number], "targets": dict(mapped)}
-    draft.set(("training_set",), chosen)
-    changed(draft)

@@ -15,6 +15,8 @@ from mace_app.ui.forms import forget_widgets
 DRAFT_FILE = "draft.json"
 STEPS = ("Data", "Targets", "Model", "Training", "Review")
 _SESSION_KEY = "train-draft"
+# What all data sets must agree on.
+DEFINITION = ("quantity", "unit", "description", "sample_kind", "type", "num_subtargets", "aggregate")
 
 
 def session_draft(workspace: Workspace) -> Draft:
@@ -97,25 +99,40 @@ def sources(workspace: Workspace, draft: Draft) -> tuple[list[Source], list[str]
 
 def align_other_sets(draft: Draft, ready: list[Source]) -> None:
     """Give validation and test data the targets that are trained: no others, and those again that were left out."""
-    trained = {name for entry in entries(draft, "training_set") for name in entry.get("targets") or {}}
+    trained = {
+        name: target
+        for entry in entries(draft, "training_set")
+        for name, target in (entry.get("targets") or {}).items()
+    }
     mapped = {source.path: source.entry["targets"] for source in ready if source.folder is not None}
     for key in ("validation_set", "test_set"):
         aligned = []
         for entry in entries(draft, key):
             targets = {**mapped.get(read_from(entry), {}), **(entry.get("targets") or {})}
-            aligned.append({**entry, "targets": {name: t for name, t in targets.items() if name in trained}})
+            kept = {name: _like(trained[name], t) for name, t in targets.items() if name in trained}
+            aligned.append({**entry, "targets": kept})
         if aligned:
             draft.set((key,), aligned)
+
+
+def _like(trained: Any, target: Any) -> Any:
+    """The target of another set with the definition that is trained; keys and derivatives stay its own."""
+    if not isinstance(trained, dict) or not isinstance(target, dict):
+        return target
+    own = {name: value for name, value in target.items() if name not in DEFINITION}
+    return {**own, **{name: trained[name] for name in DEFINITION if name in trained}}
 
 
 def draft_targets(draft: Draft) -> dict[str, TargetInfo]:
     """The targets of the chosen training data, as far as they are valid."""
     found = []
     for entry in entries(draft, "training_set"):
-        try:
-            found.append(DatasetOptions.model_validate(entry))
-        except ValueError:
-            continue
+        targets = entry.get("targets")
+        for name, target in targets.items() if isinstance(targets, dict) else [("energy", {})]:
+            try:
+                found.append(DatasetOptions.model_validate({"systems": "chosen.xyz", "targets": {name: target}}))
+            except ValueError:
+                continue
     return merged_targets(found) if found else {}
 
 

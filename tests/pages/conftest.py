@@ -48,12 +48,11 @@ def add_file(workspace_path: Path, tmp_path: Path) -> Callable[..., DatasetFolde
         inspect(folder)
         if confirm:
             from mace_app.data import suggest_mapping
-            from mace_app.ui.dataset_view import label_keys
-            from mace_app.ui.mapping import rows_of, targets_of
+            from mace_app.ui.mapping import decided
 
             inspection = folder.inspection()
             assert inspection is not None, folder.inspection_error()
-            targets = targets_of(rows_of(suggest_mapping(inspection)), label_keys(inspection))
+            targets = decided(suggest_mapping(inspection))
             folder.write_mapping({"length_unit": "angstrom", "targets": targets})
         return folder
 

@@ -53,9 +53,9 @@ def test_what_a_person_changes_in_the_mapping_is_what_is_stored(open_page: OpenP
     folder = add_file(water(4, extra='gap=1.5 mu="0.1 0.2 0.3"'))
     app = open_page("datasets", dataset=folder.id)
     prefix = f"mapping-{folder.id}-"
-    app.text_input(key=f"{prefix}0-name").set_value("energy/pbe").run()
-    app.selectbox(key=f"{prefix}0-forces").set_value("none").run()
-    app.button(key=f"{prefix}add").click().run()
+    app.text_input(key=f"{prefix}training_set-0-targets-0--name").set_value("energy/pbe").run()
+    app.selectbox(key=f"{prefix}training_set-0-targets-0-forces").set_value("none").run()
+    app.button(key=f"{prefix}offer-forces").click().run()
     app.button(key=f"{prefix}confirm").click().run()
     targets = (folder.mapping() or {})["targets"]
     assert targets["energy/pbe"]["forces"] is False
@@ -72,7 +72,7 @@ def test_a_name_that_can_not_be_is_answered_at_its_row_and_can_not_be_confirmed(
 ) -> None:
     folder = add_file(water(3))
     app = open_page("datasets", dataset=folder.id)
-    app.text_input(key=f"mapping-{folder.id}-0-name").set_value("forces").run()
+    app.text_input(key=f"mapping-{folder.id}-training_set-0-targets-0--name").set_value("forces").run()
     assert "is no target of its own" in all_text(app)
     assert app.button(key=f"mapping-{folder.id}-confirm").disabled
 

@@ -76,15 +76,15 @@ def test_the_loss_has_a_row_for_every_label_and_stores_what_differs(
     app = choose(open_page("train"), "water")
     app.button(key="train-step-training").click().run()
     loss = "option-architecture-training-loss"
-    app.button_group(key=f"{loss}--mode").set_value("each label").run()
+    app.button_group(key=f"{loss}--mode").set_value("Each label").run()
     app.text_input(key=f"{loss}-energy-forces-weight").set_value("25").run()
-    app.button_group(key=f"{loss}-energy-type").set_value("huber").run()
+    app.selectbox(key=f"{loss}-energy-type").set_value("huber").run()
     app.text_input(key=f"{loss}-energy-delta").set_value("0.01").run()
     draft = Draft.load(workspace_path / "draft.json")
     assert draft.get(("architecture", "training", "loss")) == {
         "energy": {"forces": {"weight": 25.0}, "type": "huber", "delta": 0.01}
     }
-    app.button_group(key=f"{loss}--mode").set_value("same for all").run()
+    app.button_group(key=f"{loss}--mode").set_value("Balanced (mse)").run()
     assert not Draft.load(workspace_path / "draft.json").has(("architecture", "training", "loss"))
 
 

@@ -38,9 +38,9 @@ class ModelConfig:
 
     @property
     def internal_target(self) -> str | None:
-        """The energy served by MACE's own readouts, if there is one."""
+        """The target served by MACE's own readouts, if there is one: a single scalar, usually the energy."""
         target = self.targets.get(self.hypers.mace_head_target)
-        if target is None or not target.is_energy or target.kind != "scalar" or target.num_subtargets != 1:
+        if target is None or target.kind != "scalar" or target.num_subtargets != 1:
             return None
         return target.name
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
-from graph_fixtures import CHARGE, DIPOLE, ENERGY, batch_of, ethanol, predict, small_model
+from graph_fixtures import CHARGE, DIPOLE, ENERGY, batch_of, ethanol, predict, single_atom, small_model
 
 from mace_app.model import MaceModel, ModelConfig, ModelError, parameter_groups
 from mace_app.options import ModelHypers, TargetInfo
@@ -126,3 +126,27 @@ def test_an_unknown_label_is_refused() -> None:
     model = small_model([CHARGE])
     with pytest.raises(ModelError, match="This model has no energy; it has charge"):
         model(batch_of(model, ethanol()), {"energy"})
+
+
+def test_maces_own_readout_serves_any_single_scalar_that_is_named() -> None:
+    gap, charge = TargetInfo("mtt::gap", aggregate="mean"), CHARGE
+    for target in (gap, charge):
+        model = small_model([target, DIPOLE], mace_head_target=target.name)
+        assert model.config.internal_target == target.name
+        assert len(model.backbone.readouts) == 2
+        assert len(model.heads) == 1
+    assert small_model([gap, DIPOLE]).config.internal_target is None
+
+
+def test_without_the_target_of_maces_own_readout_the_others_train_alone() -> None:
+    """The reference dies where the data have no energy for MACE's own readout."""
+    model = small_model([DIPOLE])
+    batch = batch_of(model, ethanol(), single_atom())
+    model(batch, {"mtt::dipole"}, create_graph=True)["mtt::dipole"].square().sum().backward()
+    assert all(weight.grad is not None for weight in model.heads.parameters())
+
+
+def test_the_interaction_range_counts_the_layers_that_the_model_has() -> None:
+    for layers in (1, 3):
+        model = small_model([CHARGE], num_interactions=layers)
+        assert model.config.interaction_range == len(model.backbone.interactions) * 3.5

@@ -70,6 +70,7 @@ class GraphSet:
             "receivers": pack.receivers[edges] + first_atom,
             "shifts": pack.shifts[edges].astype(np.float64),
             "edge_structure": edge_structure,
+            "weight": pack.weights[rows],
         }
         for label, (per_atom, _) in pack.labels.items():
             batch[f"label:{label}"] = pack.values[label][atoms if per_atom else rows]

@@ -68,6 +68,7 @@ class PackWriter:
             "cells": (np.float64, (3, 3)),
             "pbc": (np.bool_, (3,)),
             "structure_ids": (np.int64, (2,)),
+            "weights": (np.float64, ()),
             "atoms": (np.int64, ()),
             "edges": (np.int64, ()),
             "senders": (np.int32, ()),
@@ -83,7 +84,12 @@ class PackWriter:
         self._atoms = self._edges = 0
 
     def append(
-        self, frame: Frame, structure_id: tuple[int, int], edges: Edges, labels: Mapping[str, NDArray[np.float64]]
+        self,
+        frame: Frame,
+        structure_id: tuple[int, int],
+        edges: Edges,
+        labels: Mapping[str, NDArray[np.float64]],
+        weight: float = 1.0,
     ) -> None:
         writers, n = self._writers, len(frame)
         senders, receivers, shifts = edges
@@ -95,6 +101,7 @@ class PackWriter:
         writers["cells"].append(frame.cell[None])
         writers["pbc"].append(frame.pbc[None])
         writers["structure_ids"].append([structure_id])
+        writers["weights"].append([weight])
         writers["atoms"].append([self._atoms])
         writers["edges"].append([self._edges])
         writers["senders"].append(senders)
@@ -120,7 +127,8 @@ class Pack:
     """The arrays of a ``PackWriter``, mapped from disk.
 
     For n structures, N atoms, E edges: ``numbers [N]``, ``positions [N,3]``, ``cells [n,3,3]``, ``pbc [n,3]``,
-    ``structure_ids [n,2]`` (data set, frame), ``atoms [n+1]`` and ``edges [n+1]`` (first row of each structure),
+    ``structure_ids [n,2]`` (data set, frame), ``weights [n]`` (in the loss), ``atoms [n+1]`` and ``edges [n+1]`` (first
+    row of each structure),
     ``senders [E]`` and ``receivers [E]`` (atoms counted within their structure), ``shifts [E,3]``; ``values[label]``
     ``[n or N, *shape]`` and ``present[label] [n]``.
     """
@@ -136,7 +144,7 @@ class Pack:
 
         self.numbers, self.positions = load("numbers"), load("positions")
         self.cells, self.pbc = load("cells"), load("pbc")
-        self.structure_ids = load("structure_ids")
+        self.structure_ids, self.weights = load("structure_ids"), load("weights")
         self.atoms, self.edges = load("atoms"), load("edges")
         self.senders, self.receivers, self.shifts = load("senders"), load("receivers"), load("shifts")
         self.values = {label: load(_file("label", label)) for label in self.labels}

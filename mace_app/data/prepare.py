@@ -21,6 +21,7 @@ from mace_app.data.packing import Pack, PackWriter
 from mace_app.data.prepared import FORMAT, MANIFEST, ROLES, Layout, PreparedData, load_prepared, save_manifest
 from mace_app.data.reading import Progress
 from mace_app.data.splits import check_chosen, divide, read_indices
+from mace_app.data.weights import StructureWeights
 from mace_app.files import sha256_of
 from mace_app.options import DatasetOptions, IndicesOptions, RunOptions, TargetInfo
 
@@ -52,9 +53,15 @@ def prepare(options: RunOptions, folder: Path, progress: Progress | None = None)
         layout |= {label.name: (label.per_atom, label.shape) for label in labels_of(dataset)}
     warnings: list[str] = []
     parts = {
-        role: _Part(role, own, folder, layout, options.architecture.model.r_max, _chosen(role, options, own)).read(
-            meter, warnings
-        )
+        role: _Part(
+            role,
+            own,
+            folder,
+            layout,
+            options.architecture.model.r_max,
+            _chosen(role, options, own),
+            StructureWeights(options.architecture.training.config_weights),
+        ).read(meter, warnings)
         for role, own in datasets.items()
     }
     content, targets = _divide(options, parts, folder, layout, warnings)
@@ -79,6 +86,7 @@ class _Part:
     layout: Layout
     cutoff: float
     chosen: Sequence[frozenset[int] | None]  # of each data set, the frames to use; None for all
+    weights: StructureWeights
     positions: list[list[int]] = field(default_factory=list)  # of each data set, those of packed structures
     isolated: frozenset[int] = frozenset()
     atom_values: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -118,6 +126,11 @@ class _Part:
         elif atoms:
             self.isolated = frozenset(position for _, position, _ in atoms)
             self._read_atoms(atoms, warnings)
+        self._check(readers, warnings)
+        if self.role == "training":
+            self.weights.check(self.paths, [frame for _, _, frame in atoms], warnings)
+
+    def _check(self, readers: Sequence[LabelReader], warnings: list[str]) -> None:
         for reader, kept in zip(readers, self.positions, strict=True):
             if kept:
                 reader.check(warnings)
@@ -146,7 +159,8 @@ class _Part:
         labels = reader.read(frame)
         senders, receivers, shifts, distances = neighbours(frame.positions, frame.cell, frame.pbc)
         check_distances(frame, reader.path, senders, receivers, distances)
-        writer.append(frame, (number, frame.index), (senders, receivers, shifts), labels)
+        weight = self.weights.read(frame, reader.path)
+        writer.append(frame, (number, frame.index), (senders, receivers, shifts), labels, weight)
         self.positions[number].append(position)
 
     def _read_atoms(self, atoms: list[tuple[int, int, Frame]], warnings: list[str]) -> None:
@@ -330,6 +344,7 @@ def _fingerprint(options: RunOptions, hashes: Mapping[Path, str]) -> str:
         options.architecture.model.r_max,
         options.architecture.atomic_types,
         options.architecture.training.num_epochs > 0,
+        options.architecture.training.config_weights,
         options.seed,
     ]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

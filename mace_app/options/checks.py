@@ -7,6 +7,7 @@ from mace_app.options.datasets import ANGSTROM_PER_UNIT
 from mace_app.options.errors import Problem, listed, suggestion
 from mace_app.options.irreps import Irrep, format_irreps, parse_irreps, reachable_kinds
 from mace_app.options.loss import loss_problems
+from mace_app.options.mask_checks import mask_problems
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
 from mace_app.options.training import TrainingHypers
@@ -35,6 +36,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
         *(Problem(("architecture", "training", *problem.loc), problem.message) for problem in training),
         *_split_problems(options),
         *_other_set_problems(options, targets),
+        *mask_problems(options.architecture.training, targets, options.all_datasets()),
     ]
 
 

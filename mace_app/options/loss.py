@@ -1,9 +1,9 @@
 """What is minimised: one term per label, with its type, weight, reduction and, for huber, delta."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import field_validator
+from pydantic import BeforeValidator, field_validator
 
 from mace_app.options.base import Options, shown
 from mace_app.options.errors import OptionsError, Problem, listed, refuse, suggestion
@@ -184,6 +184,24 @@ class LossOptions(LossPart):
         if self.stress is not None and self.virial is not None:
             found.append(Problem(("virial",), "`virial` and `stress` are the same term; give one of them."))
         return found
+
+
+def _config_weights(value: Any) -> dict[str, float]:
+    if not isinstance(value, Mapping):
+        raise refuse(f"`config_weights` must be a mapping such as `{{liquid: 1, dimer: 10}}`; it is {shown(value)}.")
+    found = {}
+    for kind, entry in value.items():
+        try:
+            weight = float("nan") if isinstance(entry, bool) else float(entry)
+        except (TypeError, ValueError):
+            weight = float("nan")
+        if not 0 <= weight < float("inf"):
+            raise refuse(f"`config_weights.{kind}` must be a number from 0 up; it is {shown(entry)}.")
+        found[str(kind)] = weight
+    return found
+
+
+ConfigWeights = Annotated[dict[str, float], BeforeValidator(_config_weights)]
 
 
 def _term(part: LossPart | None) -> LossTerm:

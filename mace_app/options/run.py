@@ -11,6 +11,7 @@ from mace_app.options.checks import data_problems, irreps_problems, run_problems
 from mace_app.options.datasets import DatasetOptions, IndicesOptions, agreement_problems, merged_targets
 from mace_app.options.errors import OptionsError, Problem, refuse
 from mace_app.options.fields import option
+from mace_app.options.mask_checks import mask_problems
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
 from mace_app.options.training import TrainingHypers
@@ -271,8 +272,10 @@ class RunOptions(Options):
             *(Problem(("model", *p.loc), p.message) for p in irreps_problems(self.architecture.model, decided)),
             *(Problem(("training", *p.loc), p.message) for p in data_problems(self.architecture.training, decided)),
         ]
+        problems = [Problem(("architecture", *problem.loc), problem.message) for problem in problems]
+        problems += mask_problems(self.architecture.training, decided, self.all_datasets())
         if problems:
-            raise OptionsError([Problem(("architecture", *problem.loc), problem.message) for problem in problems])
+            raise OptionsError(problems)
         return decided
 
     def problems(self) -> list[Problem]:

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from mace_app.options.errors import Problem
 from mace_app.options.fields import option
 from mace_app.options.loop import LoopHypers
-from mace_app.options.loss import LossOptions
+from mace_app.options.loss import ConfigWeights, LossOptions
 from mace_app.options.normalisation import CHECKPOINT, PER_ELEMENT, Baseline, Scaling
 
 
@@ -47,8 +47,22 @@ class TrainingHypers(LoopHypers):
         ),
         explanation=(
             "`mse` treats everything alike. For potentials that shall run dynamics, more weight on forces usually "
-            "helps: `{energy: {weight: 1, forces: {weight: 10}}}`. All values are divided by a typical size first, so "
-            "weights compare like with like. Targets and terms left out count as mse with weight 1."
+            "helps: `{energy: {weight: 1, forces: {weight: 10}}}`; terms left out count as mse with weight 1. All "
+            "values are divided by a typical size first, so weights compare like with like. `weighted` and `universal` "
+            "stand for MACE's own losses: energy per atom, forces and stress with weights 1, 100 and 1, as squares, or "
+            "as huber with a delta of 0.01 eV/atom, eV/Å and eV/Å³ that is smaller for large forces. They compare "
+            "the stress itself (energy per volume), the other losses volume times stress per atom."
+        ),
+    )
+    config_weights: ConfigWeights = option(
+        default_factory=dict,
+        title="Weights of groups",
+        section="Loss",
+        help="How much the structures of each `config_type` count in the loss, 1 where not given.",
+        explanation=(
+            "For data of several kinds: `{liquid: 1, dimer: 10}` lets every dimer count as ten. A `config_weight` "
+            "beside a structure multiplies it, and structures without `config_type` are of the type `Default`, both as "
+            "in MACE. Reported errors, baseline and scale are not weighted. metatrain has no such option."
         ),
     )
     per_structure_targets: list[str] = option(

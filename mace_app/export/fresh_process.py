@@ -11,32 +11,81 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
-from metatomic.torch import ModelOutput
+from metatomic.torch import AtomisticModel, ModelEvaluationOptions, ModelOutput, System, load_atomistic_model
 from metatomic_ase import MetatomicCalculator
+from vesin.metatomic import neighbor_lists_for_model
 
 REPEATS = 4
 
 
-def variant_of(name: str) -> str | None:
-    """``pbe`` for ``energy/pbe``, empty for ``energy``, None for what is no energy to ASE."""
-    base, _, variant = name.partition("/")
-    return variant if base == "energy" else None
+def variant_of(name: str) -> str:
+    """``pbe`` for ``energy/pbe``, empty for ``energy``."""
+    return name.partition("/")[2]
 
 
-def answers_for(atoms: Atoms, output: dict[str, Any], calculator: MetatomicCalculator) -> dict[str, np.ndarray]:
+def through_calculator(atoms: Atoms, output: dict[str, Any], calculator: MetatomicCalculator) -> dict[str, np.ndarray]:
     name = output["name"]
     request = {name: ModelOutput(unit=output["unit"], sample_kind=output["sample_kind"])}
-    block = calculator.run_model(atoms, request)[name].block()
-    answers = {name: block.values.detach().cpu().numpy()}
-    if output["forces"] or output["stress"]:
-        atoms = atoms.copy()
-        atoms.calc = calculator
-        if output["forces"]:
-            answers[f"{name}.forces"] = atoms.get_forces()
-        if output["stress"] and atoms.pbc.all():
-            answers[f"{name}.stress"] = atoms.get_stress(voigt=False)
+    answers = {name: values_of(calculator.run_model(atoms, request)[name])}
+    atoms = atoms.copy()
+    atoms.calc = calculator
+    if output["forces"]:
+        answers[f"{name}.forces"] = atoms.get_forces()
+    if output["stress"] and atoms.pbc.all():
+        answers[f"{name}.stress"] = atoms.get_stress(voigt=False)
     return answers
+
+
+def through_metatomic(atoms: Atoms, outputs: list[dict[str, Any]], model: AtomisticModel) -> dict[str, np.ndarray]:
+    """All ``outputs`` at once; forces and stress of energies by differentiation, in eV and Å."""
+    wanted = {o["name"]: ModelOutput(unit=o["unit"], sample_kind=o["sample_kind"]) for o in outputs}
+    results = evaluate(atoms, wanted, model)[0]
+    answers = {name: values_of(results[name]) for name in wanted}
+    for output in outputs:
+        name = output["name"]
+        if not output["forces"] and not output["stress"]:
+            continue
+        results, positions, strain = evaluate(atoms, {name: ModelOutput(unit="eV", sample_kind="system")}, model)
+        results[name].block().values.sum().backward()
+        if output["forces"]:
+            answers[f"{name}.forces"] = -gradient(positions)
+        if output["stress"] and atoms.pbc.all():
+            answers[f"{name}.stress"] = gradient(strain) / atoms.cell.volume
+    return answers
+
+
+def evaluate(
+    atoms: Atoms, outputs: dict[str, ModelOutput], model: AtomisticModel
+) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """The results, the positions and the strain they can be differentiated by."""
+    dtype = getattr(torch, model.capabilities().dtype)
+    positions = torch.tensor(atoms.positions, dtype=dtype, requires_grad=True)
+    strain = torch.eye(3, dtype=dtype, requires_grad=True)
+    cell = torch.tensor(np.where(atoms.pbc[:, None], atoms.cell.array, 0.0), dtype=dtype)
+    types = torch.tensor(atoms.numbers, dtype=torch.int32)
+    system = System(types, positions @ strain, cell @ strain, torch.tensor(atoms.pbc))
+    for neighbours in neighbor_lists_for_model("angstrom", model):
+        neighbours.add_neighbor_list(system)
+    options = ModelEvaluationOptions(length_unit="angstrom", outputs=outputs)
+    return model([system], options, check_consistency=True), positions, strain
+
+
+def values_of(tensor: Any) -> np.ndarray:
+    """The block's values; several blocks flattened and one after the other."""
+    blocks = [to_numpy(block.values) for block in tensor.blocks()]
+    if len(blocks) == 1:
+        return blocks[0]
+    return np.concatenate([values.reshape(len(values), -1) for values in blocks], axis=1)
+
+
+def gradient(leaf: torch.Tensor) -> np.ndarray:
+    return np.zeros(leaf.shape) if leaf.grad is None else to_numpy(leaf.grad)
+
+
+def to_numpy(values: torch.Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()
 
 
 def main(folder: Path) -> None:
@@ -52,23 +101,27 @@ def main(folder: Path) -> None:
             )
             for i in range(request["structures"])
         ]
-    variants = [variant_of(output["name"]) for output in request["outputs"]]
-    first = next((variant for variant in variants if variant is not None), "")
+    model = load_atomistic_model(request["model"])
+    energies = [output for output in request["outputs"] if output["through"] == "calculator"]
+    others = [output for output in request["outputs"] if output["through"] == "metatomic"]
     calculators = {
-        variant: MetatomicCalculator(
-            request["model"], device="cpu", check_consistency=True, variants={"energy": variant} if variant else None
+        output["name"]: MetatomicCalculator(
+            model,
+            device="cpu",
+            check_consistency=True,
+            variants={"energy": variant_of(output["name"])} if variant_of(output["name"]) else None,
         )
-        for variant in dict.fromkeys(first if variant is None else variant for variant in variants)
+        for output in energies
     }
     answers: dict[str, np.ndarray] = {}
     for repeat in range(REPEATS):
         for index, atoms in enumerate(structures):
-            for output, variant in zip(request["outputs"], variants, strict=True):
-                for label, value in answers_for(
-                    atoms, output, calculators[first if variant is None else variant]
-                ).items():
-                    if repeat in (0, REPEATS - 1):
-                        answers[f"{index}:{label}:{'first' if repeat == 0 else 'last'}"] = value
+            found = through_metatomic(atoms, others, model) if others else {}
+            for output in energies:
+                found |= through_calculator(atoms, output, calculators[output["name"]])
+            if repeat in (0, REPEATS - 1):
+                place = "first" if repeat == 0 else "last"
+                answers |= {f"{index}:{label}:{place}": value for label, value in found.items()}
     foreign = {"mace", "e3nn", "mace_app"} & set(sys.modules)
     if foreign:
         raise SystemExit(f"the file can't be used without {', '.join(sorted(foreign))}")

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
 
+from mace_app.export.auxiliary import auxiliary_names, describe
 from mace_app.export.check import ExportCheck, compare_in_fresh_process
 from mace_app.export.errors import ExportRefused
 from mace_app.export.module import ExportedModel
@@ -98,6 +99,8 @@ def build_atomistic_model(model: MaceModel, metadata: ExportMetadata) -> Atomist
 
 def _capabilities(model: MaceModel, metadata: ExportMetadata) -> ModelCapabilities:
     outputs = {name: _output(model, name) for name in model.config.targets}
+    for name in auxiliary_names(model.config):
+        outputs[name] = ModelOutput(unit="", sample_kind="atom", explicit_gradients=[], description=describe(name))
     try:
         return ModelCapabilities(
             outputs=outputs,

@@ -1,46 +1,117 @@
 """The model in metatomic's clothes: systems in, TensorMaps out, in TorchScript."""
 
-from typing import Dict, List, Optional  # noqa: UP035 — metatomic compares annotations with these
+from typing import Any, Dict, List, Optional  # noqa: UP035 — metatomic compares annotations with these
 
 import torch
-from metatensor.torch import Labels, TensorBlock, TensorMap
+from metatensor.torch import Labels, TensorMap
 from metatomic.torch import ModelOutput, NeighborListOptions, System
 
-from mace_app.export.names import property_name
+from mace_app.export.auxiliary import FEATURES, InternalFeatures, last_layer_name
+from mace_app.export.layouts import feature_layout, target_layout
 from mace_app.model import MaceModel
 from mace_app.model.adapter import compile_for_export
+from mace_app.options.irreps import Irrep
+
+
+class InternalHead(torch.nn.Module):
+    """MACE's own readouts behind the interface of an added head; their energies are computed already."""
+
+    def __init__(self, features: InternalFeatures) -> None:
+        super().__init__()
+        self.features = features
+
+    def forward(self, features: torch.Tensor, energies: torch.Tensor) -> torch.Tensor:
+        return energies.unsqueeze(-1)
+
+    @torch.jit.export
+    def hidden(self, features: torch.Tensor) -> torch.Tensor:
+        return self.features(features)
+
+
+class AddedHead(torch.nn.Module):
+    """A head over the features."""
+
+    def __init__(self, head: Any) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, features: torch.Tensor, energies: torch.Tensor) -> torch.Tensor:
+        return self.head(features)
+
+    @torch.jit.export
+    def hidden(self, features: torch.Tensor) -> torch.Tensor:
+        return self.head.hidden(features)
 
 
 class Output(torch.nn.Module):
-    """One target: values per atom from features or internal energies, with scale and baseline."""
+    """One target: values per atom from features or internal energies, with scale and baseline; and the last-layer
+    features they come from."""
 
     scale: torch.Tensor
     baseline: torch.Tensor
 
     def __init__(self, model: MaceModel, target: str) -> None:
         super().__init__()
-        info = model.config.targets[target]
+        config = model.config
+        info = config.targets[target]
         self.target: str = target
-        self.property_name: str = property_name(target)
-        self.is_vector: bool = info.rank == 1
-        self.is_internal: bool = target == model.config.internal_target
-        self.head = torch.nn.Identity() if self.is_internal else compile_for_export(model.head(target))
-        elements = len(model.config.atomic_types)
+        self.last_layer: str = last_layer_name(target)
+        self.is_mean: bool = info.aggregate == "mean"
+        if target == config.internal_target:
+            internal = InternalFeatures(config, model.backbone.readouts)
+            self.head: torch.nn.Module = InternalHead(internal)
+            hidden = [Irrep(internal.width, 0, 1)]
+        else:
+            head: Any = model.head(target)
+            hidden = head.hidden_irreps
+            self.head = AddedHead(compile_for_export(head))
+        self.layout = target_layout(info)
+        self.last_layer_layout = feature_layout(hidden)
+        elements, properties = len(config.atomic_types), info.shape[-1]
         scale = model.scaler.scale(target)[:, None] * model.scaler.property_scale(target)
-        baseline = torch.zeros((elements, info.num_subtargets), dtype=torch.float64)
+        baseline = torch.zeros((elements, properties), dtype=torch.float64)
         if target in model.baseline:
-            baseline = model.baseline.values(target).clone()
-        self.register_buffer("scale", scale.expand(elements, -1).clone())
-        self.register_buffer("baseline", baseline)
+            baseline = model.baseline.values(target)
+        shape = [elements, *[1] * (len(info.shape) - 1), properties]
+        self.register_buffer("scale", scale.expand(elements, -1).clone().reshape(shape))
+        self.register_buffer("baseline", baseline.clone().reshape(shape))
 
     def forward(self, features: torch.Tensor, energies: torch.Tensor, elements: torch.Tensor) -> torch.Tensor:
-        """[N, *components, properties] in float64, so that a large baseline is added, and summed, without loss."""
-        values = energies.unsqueeze(-1) if self.is_internal else self.head(features)
+        """[N, *shape] in float64, so that a large baseline is added, and summed, without loss."""
+        values = self.head(features, energies)
         scale = self.scale.to(torch.float64)[elements]
         baseline = self.baseline.to(torch.float64)[elements]
-        if self.is_vector:
-            scale, baseline = scale.unsqueeze(1), baseline.unsqueeze(1)
         return values.to(torch.float64) * scale + baseline
+
+
+class Samples(torch.nn.Module):
+    """Which atoms are asked for; and from their values to those of one output."""
+
+    def forward(
+        self,
+        values: torch.Tensor,
+        per_atom: bool,
+        mean: bool,
+        rows: torch.Tensor,
+        atoms: torch.Tensor,
+        structures: torch.Tensor,
+        n_structures: int,
+    ) -> torch.Tensor:
+        """``values`` [N, …] of all atoms → those of ``rows``, or their sums or means for ``structures``.
+
+        ``atoms`` [rows, 2] are the (system, atom) of the rows.
+        """
+        chosen = values[rows]
+        if per_atom:
+            return chosen
+        size = list(chosen.shape)
+        size[0] = n_structures
+        totals = torch.zeros(size, dtype=chosen.dtype, device=chosen.device)
+        totals = totals.index_add(0, atoms[:, 0], chosen)[structures]
+        if mean:
+            counts = torch.bincount(atoms[:, 0], minlength=n_structures)[structures].to(chosen.dtype)
+            totals = totals / counts.reshape([-1] + [1] * (chosen.dim() - 1))
+        return totals
 
 
 class ExportedModel(torch.nn.Module):
@@ -54,8 +125,11 @@ class ExportedModel(torch.nn.Module):
 
     def __init__(self, model: MaceModel) -> None:
         super().__init__()
-        self.targets = torch.nn.ModuleList([Output(model, name) for name in model.config.targets])
         self.backbone = compile_for_export(model.backbone)
+        self.targets: Any = torch.nn.ModuleList([Output(model, name) for name in model.config.targets])
+        self.features_layout = feature_layout(model.config.feature_irreps)
+        self.features_name: str = FEATURES
+        self.aggregate = Samples()
         types = model.config.atomic_types
         lookup = torch.full((max(types) + 1,), -1, dtype=torch.int64)
         lookup[torch.tensor(types)] = torch.arange(len(types))
@@ -94,8 +168,8 @@ class ExportedModel(torch.nn.Module):
             vectors.append(neighbours.values.reshape(-1, 3))
             senders.append(neighbours.samples.column("first_atom").to(torch.int64) + total)
             receivers.append(neighbours.samples.column("second_atom").to(torch.int64) + total)
-            atoms = torch.arange(n_atoms, device=device)
-            samples.append(torch.stack([torch.full_like(atoms, index), atoms], dim=1))
+            numbers = torch.arange(n_atoms, device=device)
+            samples.append(torch.stack([torch.full_like(numbers, index), numbers], dim=1))
             offsets.append(total)
             total += n_atoms
         elements = self.lookup[torch.cat(types).to(torch.int64)]
@@ -112,29 +186,26 @@ class ExportedModel(torch.nn.Module):
             starts = torch.tensor(offsets, dtype=torch.int64, device=device)
             rows = torch.sort(starts[chosen[:, 0]] + chosen[:, 1])[0]
             chosen_systems = torch.unique(chosen[:, 0])
-        chosen_samples = atom_samples[rows]
+        atoms = atom_samples[rows]
+        atom_labels = Labels(["system", "atom"], atoms, assume_unique=True)
+        system_labels = Labels(["system"], chosen_systems.reshape(-1, 1), assume_unique=True)
 
+        if self.features_name in outputs:
+            per_atom = outputs[self.features_name].sample_kind == "atom"
+            values = self.aggregate(features, per_atom, False, rows, atoms, chosen_systems, len(systems))
+            labels = atom_labels if per_atom else system_labels
+            results[self.features_name] = self.features_layout(values, labels)
         for target in self.targets:
+            if target.last_layer in outputs:
+                per_atom = outputs[target.last_layer].sample_kind == "atom"
+                hidden = target.head.hidden(features)
+                values = self.aggregate(hidden, per_atom, target.is_mean, rows, atoms, chosen_systems, len(systems))
+                labels = atom_labels if per_atom else system_labels
+                results[target.last_layer] = target.last_layer_layout(values, labels)
             if target.target in outputs:
-                values = target(features, energies, elements)[rows]
-                if outputs[target.target].sample_kind == "atom":  # type: ignore[index]
-                    labels = Labels(["system", "atom"], chosen_samples.to(torch.int32), assume_unique=True)
-                else:
-                    size = list(values.shape)
-                    size[0] = len(systems)
-                    sums = torch.zeros(size, dtype=values.dtype, device=device)
-                    values = sums.index_add(0, chosen_samples[:, 0], values)[chosen_systems]
-                    labels = Labels(["system"], chosen_systems.reshape(-1, 1).to(torch.int32), assume_unique=True)
-                components: List[Labels] = []  # noqa: UP006
-                if target.is_vector:
-                    components.append(Labels(["xyz"], torch.arange(3, device=device).reshape(-1, 1)))
-                properties = torch.arange(values.shape[-1], device=device).reshape(-1, 1)
-                block = TensorBlock(
-                    values=values.to(dtype),
-                    samples=labels,
-                    components=components,
-                    properties=Labels([target.property_name], properties),
-                )
-                keys = Labels(["_"], torch.zeros((1, 1), dtype=torch.int64, device=device))
-                results[target.target] = TensorMap(keys, [block])  # type: ignore[index]
+                per_atom = outputs[target.target].sample_kind == "atom"
+                values = target(features, energies, elements)
+                values = self.aggregate(values, per_atom, target.is_mean, rows, atoms, chosen_systems, len(systems))
+                labels = atom_labels if per_atom else system_labels
+                results[target.target] = target.layout(values.to(dtype), labels)
         return results

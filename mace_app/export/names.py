@@ -7,11 +7,10 @@ WITHOUT_UNIT = ("spin_multiplicity", "feature")
 
 
 def property_name(target: str) -> str:
-    """``energy`` for ``energy/pbe``, ``dipole`` for ``mtt::dipole``; only letters, digits and ``_``."""
-    if target.startswith("mtt::"):
-        name = re.sub(r"\W", "_", target.removeprefix("mtt::"), flags=re.ASCII)
-        return name if not name[0].isdigit() else f"_{name}"
-    return target.split("/")[0]
+    """Without variant and prefix, as metatrain has it: ``energy`` for ``energy/pbe``, ``dipole`` for ``mtt::dipole``;
+    only letters, digits and ``_``, which is all metatensor takes."""
+    name = re.sub(r"\W", "_", target.split("/")[0].removeprefix("mtt::"), flags=re.ASCII)
+    return name if not name[:1].isdigit() else f"_{name}"
 
 
 def needs_unit(target: str, quantity: str) -> bool:

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from mace_app.options.irreps import Irrep, format_irreps
@@ -116,7 +117,51 @@ def building(dtype: torch.dtype) -> Iterator[None]:
 
 
 def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neighbors: float, dtype: torch.dtype) -> Any:
-    """A plain mace-torch ``MACE`` (no scale, no shift, zero atomic energies) with random weights.
+    """A plain mace-torch ``MACE`` (no scale, no shift, zero atomic energies) with random weights."""
+    energies = torch.zeros(len(atomic_types)).numpy()
+    arguments = _arguments(hypers, atomic_types, avg_num_neighbors, energies, _INTERACTIONS)
+    with building(dtype):
+        return mace_modules.MACE(**arguments)
+
+
+def build_scale_shift_mace(
+    hypers: "ModelHypers",
+    atomic_types: Sequence[int],
+    avg_num_neighbors: float,
+    atomic_energies: np.ndarray,
+    scale: float,
+    dtype: torch.dtype,
+) -> Any:
+    """A mace-torch ``ScaleShiftMACE`` as its own training builds and saves it, with random weights.
+
+    ``atomic_energies`` [elements] stay in float64 whatever ``dtype`` is. Only mace-torch's own classes occur in it, so
+    that it can be unpickled without this program.
+    """
+    arguments = _arguments(
+        hypers, atomic_types, avg_num_neighbors, atomic_energies, dict(mace_modules.interaction_classes)
+    )
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            model = mace_modules.ScaleShiftMACE(
+                **arguments, atomic_inter_scale=scale, atomic_inter_shift=0.0, heads=["Default"]
+            )
+    finally:
+        torch.set_default_dtype(before)
+    model.atomic_energies_fn.atomic_energies = torch.tensor(np.atleast_2d(atomic_energies), dtype=torch.float64)
+    return model
+
+
+def _arguments(
+    hypers: "ModelHypers",
+    atomic_types: Sequence[int],
+    avg_num_neighbors: float,
+    atomic_energies: np.ndarray,
+    interactions: dict[str, Any],
+) -> dict[str, Any]:
+    """What mace-torch's models are built from.
 
     Only arguments that this release of mace-torch knows are passed. ``use_reduced_cg`` is fixed: mace-torch's default
     would choose another basis of products, with weights of another meaning, on machines that have cuEquivariance.
@@ -127,13 +172,13 @@ def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neigh
         "num_bessel": hypers.num_radial_basis,
         "num_polynomial_cutoff": hypers.num_cutoff_basis,
         "max_ell": hypers.max_ell,
-        "interaction_cls": _INTERACTIONS[hypers.interaction],
-        "interaction_cls_first": _INTERACTIONS[hypers.interaction_first],
+        "interaction_cls": interactions[hypers.interaction],
+        "interaction_cls_first": interactions[hypers.interaction_first],
         "num_interactions": hypers.num_interactions,
         "num_elements": len(atomic_types),
         "hidden_irreps": o3.Irreps(hypers.hidden_irreps),
         "MLP_irreps": o3.Irreps(hypers.MLP_irreps),
-        "atomic_energies": torch.zeros(len(atomic_types)).numpy(),
+        "atomic_energies": atomic_energies,
         "avg_num_neighbors": float(avg_num_neighbors),
         "atomic_numbers": list(atomic_types),
         "correlation": hypers.correlation,
@@ -149,8 +194,7 @@ def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neigh
         "radial_MLP": list(hypers.radial_MLP),
         "radial_type": hypers.radial_type,
     }
-    with building(dtype):
-        return mace_modules.MACE(**{name: value for name, value in wanted.items() if name in known})
+    return {name: value for name, value in wanted.items() if name in known}
 
 
 def linear(inputs: list[Irrep], outputs: list[Irrep], dtype: torch.dtype) -> torch.nn.Module:

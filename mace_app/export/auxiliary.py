@@ -1,0 +1,94 @@
+"""Outputs a simulation program can use as descriptors: the node features, and what each target is a linear map of.
+
+Names and layouts are those of metatrain's ``experimental.mace``: one block for each irrep, keys ``o3_lambda``,
+``o3_sigma`` and ``i_irrep``, component ``o3_mu`` even for scalars, property ``feature``.
+"""
+
+from collections.abc import Mapping
+from typing import Any, List  # noqa: UP035 — TorchScript reads this annotation
+
+import numpy as np
+import torch
+
+from mace_app.export.references import Reference
+from mace_app.model import Batch, MaceModel, ModelConfig
+from mace_app.options.irreps import Irrep, parse_irreps
+
+FEATURES = "mtt::aux::mace_features"
+
+
+def last_layer_name(target: str) -> str:
+    return f"mtt::aux::{target.replace('mtt::', '')}_last_layer_features"
+
+
+def auxiliary_names(config: ModelConfig) -> list[str]:
+    return [FEATURES, *(last_layer_name(target) for target in config.targets)]
+
+
+def describe(name: str) -> str:
+    """One sentence for the card of the file."""
+    if name == FEATURES:
+        return "MACE's node features of all layers"
+    return f"What the last layer of {name.removeprefix('mtt::aux::').removesuffix('_last_layer_features')} is linear in"
+
+
+class InternalFeatures(torch.nn.Module):
+    """What MACE's own readouts are linear in: the scalars of every layer with a linear readout, and the hidden layer of
+    the non-linear one. [N, features] → [N, width]. Can be scripted; ``readouts`` may be already."""
+
+    def __init__(self, config: ModelConfig, readouts: torch.nn.ModuleList) -> None:
+        super().__init__()
+        hidden = parse_irreps(config.hypers.hidden_irreps)
+        layers = [hidden] * (config.hypers.num_interactions - 1) + [hidden[:1]]
+        ends = np.cumsum([sum(irrep.dimension for irrep in layer) for layer in layers])
+        first = len(layers) - 1 if config.hypers.use_last_readout_only else 0
+        self.starts: List[int] = []  # noqa: UP006
+        self.stops: List[int] = []  # noqa: UP006
+        self.width: int = 0
+        extractors: list[torch.nn.Module] = []
+        readout: Any
+        for layer, end, readout in zip(layers[first:], ends[first:], readouts, strict=True):
+            start = int(end) - sum(irrep.dimension for irrep in layer)
+            scalars = sum(irrep.mul for irrep in layer if irrep.kind == "0e")
+            if hasattr(readout, "linear"):  # the scalars come first
+                extractors.append(torch.nn.Identity())
+                self.stops.append(start + scalars)
+                self.width += scalars
+            else:
+                extractors.append(torch.nn.Sequential(readout.linear_1, readout.non_linearity))
+                self.stops.append(int(end))
+                self.width += sum(irrep.mul for irrep in parse_irreps(config.hypers.MLP_irreps))
+            self.starts.append(start)
+        self.extractors = torch.nn.ModuleList(extractors)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        parts: List[torch.Tensor] = []  # noqa: UP006
+        for index, extractor in enumerate(self.extractors):
+            parts.append(extractor(features[:, self.starts[index] : self.stops[index]]))
+        return torch.cat(parts, dim=1)
+
+
+def auxiliary_references(model: MaceModel, arrays: Mapping[str, np.ndarray]) -> dict[str, Reference]:
+    """Every auxiliary output of one structure per atom, its blocks flattened and one after the other."""
+    batch = Batch.from_arrays(arrays, model.config.atomic_types, model.device, model.dtype)
+    with torch.no_grad():
+        features, _ = model.backbone(batch.vectors, batch.node_attributes, batch.edge_index)
+        found = {FEATURES: blocks_of(features, model.config.feature_irreps)}
+        for name in model.config.targets:
+            if name == model.config.internal_target:
+                internal = InternalFeatures(model.config, model.backbone.readouts)
+                found[last_layer_name(name)] = blocks_of(internal(features), [Irrep(internal.width, 0, 1)])
+            else:
+                head: Any = model.head(name)
+                found[last_layer_name(name)] = blocks_of(head.hidden(features), head.hidden_irreps)
+    return {name: Reference(values, float(np.abs(values).max()) + 1.0) for name, values in found.items()}
+
+
+def blocks_of(values: torch.Tensor, irreps: list[Irrep]) -> np.ndarray:
+    """From e3nn's order, [channels, 2l+1] in each irrep, to metatensor's, [2l+1, channels]."""
+    array, parts, start = values.cpu().numpy(), [], 0
+    for irrep in irreps:
+        piece = array[:, start : start + irrep.dimension].reshape(len(array), irrep.mul, 2 * irrep.l + 1)
+        parts.append(piece.transpose(0, 2, 1))
+        start += irrep.dimension
+    return parts[0] if len(parts) == 1 else np.concatenate([part.reshape(len(array), -1) for part in parts], axis=1)

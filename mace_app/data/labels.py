@@ -189,7 +189,8 @@ class LabelReader:
         else:
             raise DataError(
                 f"{place}: the mask `{label.mask}` has the shape {_shape(mask.shape)}, but `{label.name}` has "
-                f"{_shape(squeezed)}. Give one entry for each value, or one for each {'atom' if label.per_atom else 'structure'}."
+                f"{_shape(squeezed)}. Give one entry for each value, or one for each "
+                f"{'atom' if label.per_atom else 'structure'}."
             )
         coverage.masked_values += int((~mask).sum())
         return np.where(mask, values, np.nan)
@@ -217,8 +218,8 @@ class LabelReader:
                 continue
             if label.mask is not None and not coverage.masks:
                 raise DataError(
-                    f"{self.path}: no structure has the key `{label.mask}`, the mask of `{label.name}`. Correct the key "
-                    "in `extra_data`, or remove the mask."
+                    f"{self.path}: no structure has the key `{label.mask}`, the mask of `{label.name}`. Correct the "
+                    "key in `extra_data`, or remove the mask."
                 )
             if coverage.present < coverage.frames:
                 warnings.append(

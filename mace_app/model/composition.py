@@ -2,9 +2,9 @@
 
 Scalars per structure: the matrix X holds element counts [structures, elements], Y the values. W is the minimum-norm
 least-squares solution of X W = Y. Columns that are known (given by the user, or isolated atoms) are moved to the right
-side first: X_rest W_rest = Y − X_known W_known. For means over atoms X holds fractions. Scalars per atom: the mean over the
-atoms of an element. Spherical targets have a baseline in their invariant blocks; Cartesian ones have none, as no atom by
-itself has a direction. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
+side first: X_rest W_rest = Y − X_known W_known. For means over atoms X holds fractions. Scalars per atom: the mean over
+the atoms of an element. Spherical targets have a baseline in their invariant blocks; Cartesian ones have none, as no atom
+by itself has a direction. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
 
 Structures of one composition enter as one weighted row, their mean, so a set of a single molecule has rank 1 exactly.
 """

@@ -4,8 +4,8 @@ import torch
 
 from mace_app.model.adapter import activation, linear
 from mace_app.model.config import ModelConfig
-from mace_app.options.irreps import Irrep, parse_irreps
 from mace_app.model.tensors import rank_two_basis
+from mace_app.options.irreps import Irrep, parse_irreps
 from mace_app.options.target_info import TargetInfo
 
 

@@ -1,7 +1,7 @@
 """The typical size of each target, so that the network learns numbers near one.
 
-With s_i the number of atoms of structure i (1 for targets per atom, for means and for ``per_structure_targets``), the residual is
-y_i = (label_i − baseline_i)/s_i. Uncentred, NaN entries skipped, float64:
+With s_i the number of atoms of structure i (1 for targets per atom, for means and for ``per_structure_targets``), the
+residual is y_i = (label_i − baseline_i)/s_i. Uncentred, NaN entries skipped, float64:
 
 * σ = sqrt(mean y²) over samples, components and properties; for targets per atom one σ_Z for each element;
 * with several properties p, or several irreps, also ρ_p = rms(y_p)/σ, over the components, which turn into each other;

@@ -47,7 +47,7 @@ def labels(atoms: Atoms) -> tuple[dict[str, Any], dict[str, Any]]:
     }
     arrays = {
         "forces": forces,
-        "charges": charges,
+        "partial": charges,
         "born": (bonds.sum(axis=1) + charges[:, None, None] * np.eye(3)).reshape(-1, 9),
     }
     return info, arrays
@@ -92,7 +92,7 @@ TARGETS: dict[str, dict[str, Any]] = {
     "mtt::born": {"key": "born", "unit": "e", "sample_kind": "atom", "type": {"cartesian": {"rank": 2}}},
     "mtt::quadrupole": {"key": "quadrupole", "unit": "e*angstrom^2", "type": irreps((2, 1))},
     "mtt::multipoles": {"key": "multipoles", "type": irreps((0, 1), (2, 1))},
-    "charge": {"key": "charges", "unit": "e", "sample_kind": "atom"},
+    "charge": {"key": "partial", "unit": "e", "sample_kind": "atom"},
     "mtt::gap": {"key": "gap", "unit": "eV", "aggregate": "mean"},
     "mtt::dos": {"key": "dos", "num_subtargets": 6},
 }

@@ -103,12 +103,16 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
 
 
 def export_(arguments: argparse.Namespace) -> int:
-    """Write a trained model as a metatomic file, after a fresh process agreed with it on real structures."""
+    """Write a trained model after a fresh process agreed with it on real structures: FILE.pt for metatomic (all
+    targets), FILE.model for mace-torch (the energy of MACE's own readouts)."""
     from mace_app.tasks.export import export_model
 
     report = export_model(arguments.model, arguments.output, arguments.structures)
     for check in report.checks:
         print(check)
+    left_out = getattr(report, "left_out", [])
+    if left_out:
+        print(f"Left out, as mace-torch's own format can't hold them: {', '.join(left_out)}")
     print(f"Model: {arguments.output}")
     return 0
 

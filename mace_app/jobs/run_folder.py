@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 DOWNLOADS = {
     "model.pt": "Exported model",
+    "model.model": "Model for mace-torch",
     "report.json": "Report",
     "options.yaml": "Options",
     "metrics.jsonl": "Metrics",
@@ -135,6 +136,11 @@ class RunFolder:
     def model_file(self) -> Path:
         """The exported metatomic model."""
         return self.path / "model.pt"
+
+    @property
+    def native_file(self) -> Path:
+        """The part of it that mace-torch has, in mace-torch's own format; not every model has one."""
+        return self.path / "model.model"
 
     @property
     def data_path(self) -> Path:

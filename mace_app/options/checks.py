@@ -30,6 +30,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
         *_target_name_problems(options.architecture.training, targets),
         *_loss_problems(options.architecture.training, targets, decided=False),
         *_scale_problems(options.architecture.training, targets, decided=False),
+        *_block_problems(options.architecture.training, targets),
     ]
     return [
         *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),
@@ -186,6 +187,13 @@ def _target_name_problems(training: TrainingHypers, targets: Mapping[str, Target
                     Problem((option, name), f"`{name}` is given per atom and never divided by atoms: remove it.")
                 )
     return found
+
+
+def _block_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    if not training.log_separate_blocks or any(len(target.blocks) > 1 for target in targets.values()):
+        return []
+    why = "`log_separate_blocks` has no effect: no target has several irreps. Leave it off."
+    return [Problem(("log_separate_blocks",), why)]
 
 
 def _scale_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:

@@ -147,8 +147,10 @@ class TrainingHypers(LoopHypers):
         title="Errors of each irrep",
         section="Choosing and logging",
         help="Report the error of each irrep of a spherical target separately.",
-        explanation="It concerns spherical targets with several irreps. For scalars and vectors there is only one.",
-        not_built="spherical targets come with a later version.",
+        explanation=(
+            "It concerns spherical targets with several irreps, such as a density expanded in l = 0, 1 and 2, and is "
+            "refused where there is none. The error of the whole target stays, and only it counts for the best epoch."
+        ),
     )
     log_interval: int = option(
         1,

@@ -2,15 +2,15 @@
 
 All values of a label count alike: every force component is one value (so the RMSE is over components, not over vector
 lengths). A target of a whole structure is divided by the number of its atoms before it is compared, unless it is
-listed in ``per_structure_targets``; forces and targets per atom are not. A stress is compared as it is (energy per
-volume), or, where the data gave virials, as virial −V·σ per atom.
+listed in ``per_structure_targets`` or a mean over atoms; forces and targets per atom are not. A stress is compared as
+it is (energy per volume), or, where the data gave virials, as virial −V·σ per atom. Weights of structures don't count.
 
 RMSE = sqrt(Σ(p−r)²/n), MAE = Σ|p−r|/n, R² = 1 − Σ(p−r)²/Σ(r−r̄)², over the n values whose reference is not NaN.
 """
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
 
 import torch
@@ -22,15 +22,20 @@ LENGTH_SYMBOLS = {"": "Å", "angstrom": "Å", "bohr": "bohr", "nanometer": "nm"}
 
 @dataclass(frozen=True)
 class Reported:
-    """How one label is reported: in which unit, and what its values are divided by before they are compared."""
+    """How one label is reported: in which unit, and what its values are divided by before they are compared.
+
+    ``label`` is the label of the data; ``columns`` are those of one irrep that is reported by itself.
+    """
 
     label: str
     unit: str
     divide: Literal["nothing", "atoms", "as virial"]
     per_atom: bool  # one row an atom, otherwise one row a structure
+    columns: slice = field(default_factory=lambda: slice(None))
 
     def convert(self, values: torch.Tensor, atoms: torch.Tensor, volumes: torch.Tensor) -> torch.Tensor:
         """Physical ``values [rows, …]`` in the reported unit; ``atoms [G]`` and ``volumes [G]`` of the structures."""
+        values = values[..., self.columns]
         if self.divide == "nothing":
             return values
         factor = 1 / atoms if self.divide == "atoms" else -volumes / atoms
@@ -38,9 +43,16 @@ class Reported:
 
 
 def reported_labels(
-    targets: Mapping[str, TargetInfo], per_structure: Iterable[str] = (), length_unit: str = ""
+    targets: Mapping[str, TargetInfo],
+    per_structure: Iterable[str] = (),
+    length_unit: str = "",
+    separate_blocks: bool = False,
 ) -> dict[str, Reported]:
-    """Every label of ``targets`` with its unit, for example ``eV/atom``, ``eV/Å``, ``eV/Å³``."""
+    """Every label of ``targets`` with its unit, for example ``eV/atom``, ``eV/Å``, ``eV/Å³``.
+
+    With ``separate_blocks`` each irrep of a spherical target with several follows the whole under a name of its own,
+    ``<label> (λ=2 σ=+1)``.
+    """
     length = LENGTH_SYMBOLS[length_unit]
     kept = set(per_structure)
     found = {}
@@ -56,10 +68,13 @@ def reported_labels(
                     found[label] = Reported(label, _quotient(unit, f"{length}³"), "nothing", False)
             elif target.sample_kind == "atom":
                 found[label] = Reported(label, unit, "nothing", True)
-            elif name in kept:
+            elif name in kept or target.aggregate == "mean":
                 found[label] = Reported(label, unit, "nothing", False)
             else:
                 found[label] = Reported(label, _quotient(unit, "atom"), "atoms", False)
+        if separate_blocks and len(target.blocks) > 1:
+            for block in target.blocks:
+                found[f"{name} ({block.title})"] = replace(found[name], columns=slice(block.start, block.stop))
     return found
 
 

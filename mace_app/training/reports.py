@@ -45,15 +45,17 @@ def epoch_record(
 
 
 def epoch_line(record: Mapping[str, Any], reported: Mapping[str, Reported], epochs: int) -> str:
-    """For example ``Epoch 3/100  loss 0.12 | 0.15  energy 1.2 meV/atom  forces 23.4 meV/Å  0.01  12.3 s  best``.
+    """For example ``Epoch 3/100  loss 0.12 | 0.15  shares energy 12 % forces 88 %  energy MAE 1.2 meV/atom
+    energy.forces MAE 23.4 meV/Å  rate 0.01  12.3 s  best``.
 
-    Losses are of training and validation; errors are those of validation (training where there is none), MAE where it
-    is logged; then learning rate and time.
+    Losses are of training and validation, shares what each term makes up of the first; errors are those of validation
+    (training where there is none), MAE where it is logged; then learning rate and time.
     """
     losses = [f"{record[key]:.4g}" for key in ("train/loss", "validation/loss") if record.get(key) is not None]
     parts = [f"Epoch {record['epoch']}/{epochs}"]
     if losses:
         parts.append(f"loss {' | '.join(losses)}")
+    parts += _shares(record)
     for label, entry in reported.items():
         for split, kind in (("validation", "mae"), ("validation", "rmse"), ("train", "mae"), ("train", "rmse")):
             value = record.get(f"{split}/{label}/{kind}")
@@ -65,6 +67,20 @@ def epoch_line(record: Mapping[str, Any], reported: Mapping[str, Reported], epoc
     if record["best"]:
         parts.append("best")
     return "  ".join(parts)
+
+
+def _shares(record: Mapping[str, Any]) -> list[str]:
+    """``shares energy 12 % forces 88 %``; nothing where there is one term only. With several energies a derivative
+    keeps the name of its energy."""
+    shares = {
+        key.removeprefix("loss_share/"): value for key, value in record.items() if key.startswith("loss_share/")
+    }
+    if len(shares) < 2:
+        return []
+    short = {label: label.rpartition(".")[2] if label.endswith((".forces", ".stress")) else label for label in shares}
+    if len(set(short.values())) < len(short):
+        short = {label: label for label in shares}
+    return [f"shares {' '.join(f'{short[label]} {100 * share:.2g} %' for label, share in shares.items())}"]
 
 
 def shown(value: float, unit: str) -> str:

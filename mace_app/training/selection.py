@@ -16,19 +16,21 @@ def monitored_value(
 ) -> float | None:
     """Lower is better; None when the validation set has nothing to judge by.
 
-    ``weighted_mae``: Σ weight · MAE/scale over the labels (SPEC §10); ``loss``: the validation loss; ``mae_prod`` and
-    ``rmse_prod``: the product of all errors in physical units, as in metatrain.
+    ``weighted_mae``: Σ weight · MAE/scale over the labels; ``loss``: the validation loss; ``mae_prod`` and
+    ``rmse_prod``: the product of the errors of all labels in physical units, as in metatrain. Irreps that are reported
+    separately don't count again. The first two need a label with a weight: without one they would be 0 for ever, and
+    no epoch better than the first.
     """
     if not errors:
         return None
+    weighted = [terms[label].weight * value for label, value in loss.mean_deviations.items() if terms[label].weight]
     if metric == "loss":
-        return loss.total
+        return loss.total if weighted else None
     if metric == "weighted_mae":
-        weighted = [terms[label].weight * value for label, value in loss.mean_deviations.items() if terms[label].weight]
-        return math.fsum(weighted) if weighted else loss.total
+        return math.fsum(weighted) if weighted else None
     if metric in ("mae_prod", "rmse_prod"):
         kind = metric.removesuffix("_prod")
-        return math.prod(max(getattr(error, kind), SMALLEST_FACTOR) for error in errors.values())
+        return math.prod(max(getattr(errors[label], kind), SMALLEST_FACTOR) for label in terms if label in errors)
     raise ValueError(f"unknown best_model_metric {metric!r}")
 
 

@@ -147,7 +147,6 @@ NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("model.max_ell", {"model": {"max_ell": 0, "hidden_irreps": "8x0e"}}),
     ("training.distributed", {"training": {"distributed": True}}),
     ("training.distributed_port", {"training": {"distributed_port": 40000}}),
-    ("training.log_separate_blocks", {"training": {"log_separate_blocks": True}}),
     ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": {"energy": {1: 0.5}}}}),
     ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": "scaler.ckpt"}}),
     ("training.atomic_baseline", {"training": {"atomic_baseline": "composition.ckpt"}}),
@@ -189,6 +188,7 @@ NO_EFFECT: list[tuple[str, dict[str, Any], str]] = [
         "1",
     ),
     ("training.energy_scale", {"training": {"scale_targets": False, "energy_scale": "energy"}}, "no effect"),
+    ("training.log_separate_blocks", {"training": {"log_separate_blocks": True}}, "several irreps"),
     ("training.loss.energy.delta", {"training": {"loss": {"energy": {"type": "mae", "delta": 0.1}}}}, "huber"),
     (
         "training.loss",

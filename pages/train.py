@@ -15,7 +15,7 @@ from mace_app.ui.train_page import (
     yaml_panel,
 )
 from mace_app.ui.train_review import review_step
-from mace_app.ui.train_targets import targets_step
+from mace_app.ui.train_targets import key_problems, targets_step
 from mace_app.ui.wizard import draft_targets, entries, problems_by_step, read_from, session_draft
 
 st.title("Train", anchor=False)
@@ -23,6 +23,7 @@ space = workspace()
 draft = session_draft(space)
 advanced = toolbar(draft)
 options, problems = draft.check()
+problems += key_problems(space, draft)
 by_step = problems_by_step(problems)
 step = current_step()
 step_bar(step, by_step, begun=bool(draft.values))

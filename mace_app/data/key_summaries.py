@@ -37,7 +37,7 @@ def key_summaries(columns: Sequence[KeyColumn], survey: "Survey") -> list[KeySum
 
 
 def _rank(role: str) -> int:
-    order = ("energy", *DERIVATIVES, "dipole", "charges", "property", "config_type")
+    order = ("energy", *DERIVATIVES, "dipole", "polarizability", "charges", "property", "config_type")
     return order.index(role) if role in order else len(order)
 
 

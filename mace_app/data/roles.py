@@ -22,6 +22,7 @@ _STRESS = {"stress", "stresses"}
 _VIRIAL = {"virial", "virials"}
 _DIPOLE = {"dipole", "dipoles"}
 _CHARGES = {"charge", "charges"}
+_POLARISABILITY = {"polarizability", "polarisability", "polarizabilities", "polar", "alpha"}
 _NO_TARGET_ENERGY = {
     "tol", "tolerance", "cut", "cutoff", "off", "gap", "fermi", "sigma", "std", "var", "variance", "error", "err",
     "weight", "shift", "scale", "homo", "lumo", "units", "kinetic", "per", "zpve", "unc", "uncertainty",
@@ -68,7 +69,16 @@ def role_of(name: str, per_atom: bool, kind: str, width: int) -> Role:
         return known
     if width < 1:
         return Role("irregular", "its shape differs between structures")
-    return Role("property", "a number per atom" if per_atom else "a number per structure")
+    return Role("property", _amount(width, per_atom))
+
+
+def _amount(width: int, per_atom: bool) -> str:
+    """What can be said of any label: how many numbers, and which irreducible block would have as many."""
+    numbers = {1: "a number", 3: "three numbers", 9: "nine numbers"}.get(width, f"{width} numbers")
+    kind = {3: ", perhaps a vector", 9: ", perhaps a tensor"}.get(width, "")
+    if width in (5, 7, 11, 13):
+        kind = f", perhaps spherical components with l = {(width - 1) // 2}"
+    return f"{numbers} per {'atom' if per_atom else 'structure'}{kind}"
 
 
 def _known(parts: set[str], per_atom: bool, width: int) -> Role | None:
@@ -96,6 +106,8 @@ def _of_structures(parts: set[str], width: int) -> Role | None:
         return Role("virial", "its name, and nine numbers per structure")
     if width == 3 and parts & (_DIPOLE | {"mu"}):
         return Role("dipole", "its name, and three numbers per structure")
+    if width == 9 and parts & _POLARISABILITY:
+        return Role("polarizability", "its name, and nine numbers per structure")
     if width == 1 and parts & _CHARGES and parts <= {"charge", "charges", "total", "tot", "net", "system"}:
         return Role("total charge", "one charge per structure describes it, and is no label")
     return None

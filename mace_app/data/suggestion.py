@@ -10,7 +10,8 @@ def suggest_mapping(inspection: Inspection) -> dict[str, dict[str, Any]]:
     """Targets in the grammar of the options; empty where nothing looks like a label.
 
     The best energy becomes ``energy`` with its forces and stress (or virial, where there is no stress); other energies
-    follow as variants only if forces belong to them. A dipole becomes ``mtt::dipole``, partial charges ``charge``.
+    follow as variants only if forces belong to them. A dipole becomes ``mtt::dipole``, a polarisability
+    ``mtt::polarizability``, partial charges ``charge``. Whatever else could be learnt is left to a person.
     """
     usable = [key for key in inspection.keys if key.count and key.numeric and not key.infinite]
     derivatives: dict[str, dict[str, KeySummary]] = {}
@@ -29,6 +30,9 @@ def suggest_mapping(inspection: Inspection) -> dict[str, dict[str, Any]]:
     dipole = _best(usable, "dipole", main)
     if dipole is not None:
         targets["mtt::dipole"] = {"key": dipole.name, "unit": dipole.unit, "type": {"cartesian": {"rank": 1}}}
+    polarizability = _best(usable, "polarizability", main)
+    if polarizability is not None:
+        targets["mtt::polarizability"] = {"key": polarizability.name, "type": {"cartesian": {"rank": 2}}}
     charges = _best(usable, "charges", main)
     if charges is not None:
         targets["charge"] = {"key": charges.name, "unit": charges.unit, "sample_kind": "atom"}

@@ -58,21 +58,26 @@ def baseline(form: Form, item: OptionField, loc: Loc) -> None:
     names = list(dict.fromkeys([*scalars, *_keys(form.draft.get(loc))]))
     if not names:
         st.caption("Choose data and targets first.")
-    for name in names:
-        place = (*loc, name)
-        chosen = _mode(
-            form,
-            place,
-            f"Baseline of {code(name)}",
-            {AUTOMATIC: None, **WORDS, PER_ELEMENT: dict, ONE_NUMBER: float},
-            "**Automatic** takes isolated atoms found in the data, otherwise a least-squares fit. **Fit** and "
-            "**isolated atoms** insist on one of them. **Per element** gives numbers for some or all elements; the "
-            "others are fitted.",
-        )
-        if chosen == ONE_NUMBER:
-            _plain_number(form, place, f"Baseline of every atom for {code(name)}{_unit(form, name)}", item)
-        elif chosen == PER_ELEMENT:
-            _element_table(form, place, _unit(form, name), "fitted")
+    with st.grid(2, min_column_width=260, gap="small") as grid:
+        for name in names:
+            with grid.cell():
+                _baseline_of(form, item, (*loc, name), name)
+
+
+def _baseline_of(form: Form, item: OptionField, place: Loc, name: str) -> None:
+    chosen = _mode(
+        form,
+        place,
+        f"Baseline of {code(name)}",
+        {AUTOMATIC: None, **WORDS, PER_ELEMENT: dict, ONE_NUMBER: float},
+        "**Automatic** takes isolated atoms found in the data, otherwise a least-squares fit. **Fit** and "
+        "**isolated atoms** insist on one of them. **Per element** gives numbers for some or all elements; the "
+        "others are fitted.",
+    )
+    if chosen == ONE_NUMBER:
+        _plain_number(form, place, f"Baseline of every atom for {code(name)}{_unit(form, name)}", item)
+    elif chosen == PER_ELEMENT:
+        _element_table(form, place, _unit(form, name), "fitted")
 
 
 def _mode(form: Form, place: Loc, label: str, modes: dict[str, Any], help_text: str) -> str:
@@ -94,7 +99,7 @@ def _mode(form: Form, place: Loc, label: str, modes: dict[str, Any], help_text: 
             form.draft.set(place, value)
         form.draft.save()
 
-    st.segmented_control(label, list(modes), key=key, required=True, wrap=True, help=help_text, on_change=switch)
+    st.selectbox(label, list(modes), key=key, help=help_text, on_change=switch)
     return str(st.session_state[key])
 
 
@@ -104,7 +109,7 @@ def _element_table(form: Form, place: Loc, unit: str, placeholder: str) -> None:
     elements = sorted({*form.elements, *(int(z) for z in given if str(z).isdigit())})
     if not elements:
         st.caption("The elements show here once the data are chosen.")
-    with st.grid(6, min_column_width=120, gap="small") as grid:
+    with st.grid(4, min_column_width=80, gap="small") as grid:
         for z in elements:
             key = form.key(place, str(z))
             if key not in st.session_state:
@@ -140,20 +145,26 @@ def scales(form: Form, item: OptionField, loc: Loc) -> None:
     names = list(dict.fromkeys([*form.targets, *_keys(form.draft.get(loc))]))
     if not names:
         st.caption("Choose data and targets first.")
-    for name in names:
-        place, target = (*loc, name), form.targets.get(name)
-        per_element = (target is not None and target.sample_kind == "atom") or isinstance(form.draft.get(place), dict)
-        chosen = _mode(
-            form,
-            place,
-            f"Scale of {code(name)}",
-            {MEASURED: None, ONE_NUMBER: float, **({PER_ELEMENT: dict} if per_element else {})},
-            "**Measured** on the training set after the baseline is removed, or given by you.",
-        )
-        if chosen == ONE_NUMBER:
-            _plain_number(form, place, f"Scale of {code(name)}{_unit(form, name)}", item)
-        elif chosen == PER_ELEMENT:
-            _element_table(form, place, _unit(form, name), MEASURED)
+    with st.grid(2, min_column_width=260, gap="small") as grid:
+        for name in names:
+            with grid.cell():
+                _scale_of(form, item, (*loc, name), name)
+
+
+def _scale_of(form: Form, item: OptionField, place: Loc, name: str) -> None:
+    target = form.targets.get(name)
+    per_element = (target is not None and target.sample_kind == "atom") or isinstance(form.draft.get(place), dict)
+    chosen = _mode(
+        form,
+        place,
+        f"Scale of {code(name)}",
+        {MEASURED: None, ONE_NUMBER: float, **({PER_ELEMENT: dict} if per_element else {})},
+        "**Measured** on the training set after the baseline is removed, or given by you.",
+    )
+    if chosen == ONE_NUMBER:
+        _plain_number(form, place, f"Scale of {code(name)}{_unit(form, name)}", item)
+    elif chosen == PER_ELEMENT:
+        _element_table(form, place, _unit(form, name), MEASURED)
 
 
 def _plain_number(form: Form, place: Loc, label: str, item: OptionField, placeholder: str = "Enter a number") -> None:

@@ -177,7 +177,8 @@ class Form:
         """Title and unit. An edited field is marked by a style rule: a badge in the label would be read out as code."""
         if self.draft.has(loc) and not self.unmarked:
             self._edited.append(loc)
-        return item.title + (f" ({item.unit})" if item.unit else "")
+        said = item.unit is None or item.unit in item.title.lower()
+        return item.title if said else f"{item.title} ({item.unit})"
 
     def mark_edited(self) -> None:
         """Draw the marks of the fields that were drawn; call once, at the end."""

@@ -1,6 +1,7 @@
 """The loss: one of the presets of the field, one type for everything, or a row for every label."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -123,7 +124,7 @@ def _parts(form: Form, loc: Loc, target: TargetInfo) -> list[tuple[str, Loc]]:
 
 
 def rows_of_target(form: Form, loc: Loc, target: TargetInfo) -> None:
-    """A row for each label of a target; nothing unless each label has its own."""
+    """A row for each label of a target."""
     parts = _parts(form, loc, target)
     for label, part in parts:
         _row(form, label, part)
@@ -139,10 +140,10 @@ def _row(form: Form, label: str, loc: Loc) -> None:
         names.append("delta")
     if form.advanced or form.draft.has((*loc, "reduction")):
         names.append("reduction")
-    st.markdown(f"Loss of {code(label)}")
     brief, form.brief = form.brief, True
     with st.grid(4, min_column_width=150, gap="small", key=form.key(loc, "row")) as grid:
         for name in names:
             with grid.cell():
-                form.field(_PART[name], (*loc, name))
+                item = replace(_PART[name], title=f"Loss of {code(label)}") if name == "type" else _PART[name]
+                form.field(item, (*loc, name))
     form.brief = brief

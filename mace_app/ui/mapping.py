@@ -115,7 +115,8 @@ def new_target(targets: Mapping[str, Any], keys: Mapping[str, Key], chosen: str 
     key = keys.get(chosen) if chosen is not None else next(iter(unused(targets, keys)), next(iter(keys.values()), None))
     words = chosen or (key.name if key is not None else "target")
     base = "mtt::" + (re.sub(r"[^a-z0-9_+\-.]", "_", words.removeprefix("REF_").lower()).strip("_.") or "target")
-    name = next(name for name in (base, *(f"{base}_{n}" for n in range(2, 1000))) if name not in targets)
+    taken = {*targets, *(f"mtt::{name}" for name in targets)}
+    name = next(name for name in (base, *(f"{base}_{n}" for n in range(2, 1000))) if name not in taken)
     return name, {"key": words} if key is None else target_for(name, key)
 
 
@@ -183,7 +184,7 @@ def mapping_problems(targets: Mapping[str, Any], keys: Mapping[str, Key]) -> lis
     """What is wrong with the targets of a file whose keys are known; locs begin with the name of the target."""
     if not targets:
         return [Problem((), "No target is mapped; add at least one.")]
-    found = _key_problems(targets, keys)
+    found = key_problems(targets, keys)
     if found:
         return found
     names = {current_name(name): name for name in targets}
@@ -199,9 +200,12 @@ def mapping_problems(targets: Mapping[str, Any], keys: Mapping[str, Key]) -> lis
     return []
 
 
-def _key_problems(targets: Mapping[str, Any], keys: Mapping[str, Key]) -> list[Problem]:
+def key_problems(targets: Mapping[str, Any], keys: Mapping[str, Key]) -> list[Problem]:
+    """Targets whose keys are not in the file or hold something of another layout; locs begin with the target's name."""
     found = []
     for name, target in targets.items():
+        if not isinstance(target, Mapping) or target.get("read_from"):
+            continue
         for part, chosen in _chosen_keys(name, target):
             if chosen not in keys:
                 found.append(Problem((name, part), f"The file has no key `{chosen}`; choose another one."))

@@ -13,6 +13,8 @@ from mace_app.ui.forms import Form, show_errors
 from mace_app.ui.mapping import (
     DERIVATIVES,
     MASK_ENDINGS,
+    SPHERICAL,
+    TENSOR,
     UNITS,
     Key,
     Target,
@@ -21,6 +23,7 @@ from mace_app.ui.mapping import (
     fitting_keys,
     is_energy,
     rename,
+    shape_of,
 )
 
 NONE, IF_FOUND = "none", "if the data have it"
@@ -86,12 +89,16 @@ class TargetFields:
                     draw()
             if is_energy(self.name, self.target):
                 for part in DERIVATIVES:
-                    with grid.cell():
-                        self._derivative(part)
-                    drawn.append(part)
+                    if self.open_choice or fitting_keys(self.keys, part) or self.target.get(part):
+                        with grid.cell():
+                            self._derivative(part)
+                        drawn.append(part)
             else:
                 with grid.cell():
                     target_type.shape(self)
+                if shape_of(self.target) == TENSOR:
+                    with grid.cell():
+                        target_type.symmetry(self)
                 if self.target.get("sample_kind") != "atom":
                     with grid.cell():
                         form.field(FIELDS["aggregate"], (*self.loc, "aggregate"))
@@ -100,7 +107,8 @@ class TargetFields:
                     form.field(FIELDS["num_subtargets"], (*self.loc, "num_subtargets"))
                 drawn += ["type", "num_subtargets"]
         if not is_energy(self.name, self.target):
-            target_type.details(self)
+            if shape_of(self.target) == SPHERICAL:
+                target_type.irreps(self)
             show_errors(form.messages((*self.loc, "type")))
         self._more(drawn)
         form.brief, form.unmarked = brief, unmarked

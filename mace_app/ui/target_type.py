@@ -33,19 +33,11 @@ def shape(fields: "TargetFields") -> None:
     def changed() -> None:
         fields.replace(with_shape(fields.name, fields.target, st.session_state[widget], fields.key), ("type",))
 
-    st.segmented_control("Type", list(SHAPES), key=widget, required=True, wrap=True, help=_TYPE_HELP, on_change=changed)
+    st.selectbox("Type", list(SHAPES), key=widget, help=_TYPE_HELP, on_change=changed)
 
 
-def details(fields: "TargetFields") -> None:
-    """What a tensor or a spherical target needs besides."""
-    chosen = shape_of(fields.target)
-    if chosen == TENSOR:
-        _symmetry(fields)
-    elif chosen == SPHERICAL:
-        _irreps(fields)
-
-
-def _symmetry(fields: "TargetFields") -> None:
+def symmetry(fields: "TargetFields") -> None:
+    """Of a tensor: whether it equals its transpose."""
     form = fields.form
     widget = form.key((*fields.loc, "type"), "symmetric")
     item = next(item for item in option_fields(CartesianRank) if item.name == "symmetric")
@@ -61,12 +53,11 @@ def _symmetry(fields: "TargetFields") -> None:
         form.draft.set((*fields.loc, "type"), {"cartesian": rank})
         form.draft.save()
 
-    st.segmented_control(
-        "The tensor is", list(SYMMETRY), key=widget, required=True, help=form.help(item), on_change=changed
-    )
+    st.selectbox("The tensor is", list(SYMMETRY), key=widget, help=form.help(item), on_change=changed)
 
 
-def _irreps(fields: "TargetFields") -> None:
+def irreps(fields: "TargetFields") -> None:
+    """The blocks of a spherical target, a row for each."""
     rows = irreps_of(fields.target)
     for number, row in enumerate(rows):
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):

@@ -29,7 +29,7 @@ from mace_app.ui.wizard import STEPS, entries, problems_by_step, read_from, sour
 def review_step(draft: Draft, space: Workspace, options: RunOptions | None, problems: list[Problem]) -> None:
     sizes = split_sizes(space, options) if options is not None else None
     if options is not None:
-        problems = [*missing_files(options), *(split_problems(options, sizes) if sizes is not None else [])]
+        problems = [*problems, *missing_files(options), *(split_problems(options, sizes) if sizes is not None else [])]
     if options is not None:
         _summary(options, sizes)
     if problems:

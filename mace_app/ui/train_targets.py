@@ -6,9 +6,9 @@ from typing import Any
 import streamlit as st
 
 from mace_app.jobs import JobsError, Workspace
-from mace_app.options import option_fields
+from mace_app.options import Problem, option_fields
 from mace_app.options.training import TrainingHypers
-from mace_app.ui import loss_editor
+from mace_app.ui import loss_editor, mapping
 from mace_app.ui.dataset_view import label_keys
 from mace_app.ui.draft import TRAINING, Draft
 from mace_app.ui.forms import PREFIX, Form, forget_widgets, show_errors
@@ -16,9 +16,10 @@ from mace_app.ui.mapping import DERIVATIVES, Key, derivative_key, new_target
 from mace_app.ui.target_fields import TargetFields, in_words
 from mace_app.ui.target_names import forget_target, rename_target
 from mace_app.ui.text import code, markdown
-from mace_app.ui.wizard import Source, align_other_sets, changed, entries, read_from, sources
+from mace_app.ui.wizard import Source, align_other_sets, entries, read_from, sources
 
 LOSS = (*TRAINING, "loss")
+_LOSS = next(item for item in option_fields(TrainingHypers) if item.name == "loss")
 
 
 def targets_step(form: Form, workspace: Workspace) -> None:
@@ -37,9 +38,8 @@ def targets_step(form: Form, workspace: Workspace) -> None:
 
 
 def _loss_choice(form: Form) -> None:
-    item = next(item for item in option_fields(TrainingHypers) if item.name == "loss")
     with st.container(border=True, gap="small", key="targets-loss"):
-        loss_editor.choice(form, item, LOSS)
+        loss_editor.choice(form, _LOSS, LOSS)
         show_errors(text for place, text in form.placed_messages(LOSS) if len(place) == len(LOSS))
 
 
@@ -129,7 +129,7 @@ def _card(form: Form, number: int, name: str, mapped: Mapping[str, Any], keys: M
         ):
             fields.draw()
         info = form.targets.get(name)
-        if info is not None:
+        if info is not None and loss_editor.mode(form, _LOSS, LOSS) == loss_editor.EACH:
             loss_editor.rows_of_target(form, LOSS, info)
 
 
@@ -174,14 +174,14 @@ def _add(form: Form, number: int, keys: Mapping[str, Key]) -> None:
     targets = dict(form.draft.get(place) or {})
     name, target = new_target(targets, keys)
     form.draft.set(place, {**targets, name: target})
-    changed(form.draft)
+    _redraw(form.draft)
 
 
 def _remove(draft: Draft, number: int, name: str) -> None:
     place = ("training_set", str(number), "targets")
     draft.set(place, {other: target for other, target in draft.get(place).items() if other != name})
     forget_target(draft, name)
-    changed(draft)
+    _redraw(draft)
 
 
 def _reset(draft: Draft, number: int, mapped: dict[str, Any]) -> None:
@@ -189,4 +189,25 @@ def _reset(draft: Draft, number: int, mapped: dict[str, Any]) -> None:
     draft.set(("training_set", str(number), "targets"), dict(mapped))
     for name in gone:
         forget_target(draft, name)
-    changed(draft)
+    _redraw(draft)
+
+
+def _redraw(draft: Draft) -> None:
+    """After a change that no widget made: the cards show it; the rest of the form stays as it is."""
+    draft.save()
+    for part in ("training_set-", "targets-", "card-"):
+        forget_widgets(PREFIX + part)
+
+
+def key_problems(workspace: Workspace, draft: Draft) -> list[Problem]:
+    """Where a target can't be read from the keys that its file was found to hold."""
+    ready, _ = sources(workspace, draft)
+    by_path = {source.path: source for source in ready}
+    found = []
+    for number, entry in enumerate(entries(draft, "training_set")):
+        source, targets = by_path.get(read_from(entry)), entry.get("targets")
+        keys = _keys(source) if source is not None else {}
+        if keys and isinstance(targets, dict):
+            place = ("training_set", str(number), "targets")
+            found += [Problem((*place, *p.loc), p.message) for p in mapping.key_problems(targets, keys)]
+    return found

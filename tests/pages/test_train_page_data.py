@@ -96,7 +96,7 @@ def test_energies_of_single_atoms_can_be_given_for_some_elements(
     app.session_state["train-level"] = "Advanced"
     app.button(key="train-step-training").click().run()
     baseline = "option-architecture-training-atomic_baseline-energy"
-    app.button_group(key=f"{baseline}--mode").set_value("per element").run()
+    app.selectbox(key=f"{baseline}--mode").set_value("per element").run()
     app.text_input(key=f"{baseline}--8").set_value("-432.1").run()
     draft = Draft.load(workspace_path / "draft.json")
     assert draft.get(("architecture", "training", "atomic_baseline")) == {"energy": {8: -432.1}}

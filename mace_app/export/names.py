@@ -2,6 +2,10 @@
 
 import re
 
+from mace_app.options.units import metatomic_unit
+
+__all__ = ["metatomic_unit", "needs_unit", "property_name"]
+
 # metatomic's standard quantities that are pure numbers.
 WITHOUT_UNIT = ("spin_multiplicity", "feature")
 
@@ -18,22 +22,3 @@ def needs_unit(target: str, quantity: str) -> bool:
     base = target.split("/")[0]
     standard = "::" not in target and base not in WITHOUT_UNIT
     return standard or quantity == "energy"
-
-
-_SPELLINGS = {
-    "Å": "Angstrom",
-    "\u212b": "Angstrom",
-    "·": "*",
-    "⋅": "*",
-    "×": "*",
-    "²": "^2",
-    "³": "^3",
-    "Ha": "Hartree",
-}
-
-
-def metatomic_unit(text: str) -> str:
-    """A unit as people write it (``e·Å``, ``eV/Å³``) in the spelling metatomic reads (``e*Angstrom``)."""
-    for sign in "Å\u212b·⋅×²³":
-        text = text.replace(sign, _SPELLINGS[sign])
-    return _SPELLINGS.get(text, text)

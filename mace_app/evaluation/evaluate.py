@@ -41,16 +41,22 @@ def evaluate(
     length_unit: str = "",
     keep_predictions: bool = False,
     on_batch: Callable[[int], None] = lambda structures: None,
+    most_atoms: int | None = None,
+    separate_blocks: bool = False,
 ) -> Evaluation:
-    """Predict every structure of ``graphs`` on the model's device and compare with the labels that are there."""
-    reported = reported_labels(model.config.targets, model.config.per_structure_targets, length_unit)
-    wanted = set(reported) if keep_predictions else set(reported) & set(graphs.labels)
-    known = {label: entry for label, entry in reported.items() if label in graphs.labels}
+    """Predict every structure of ``graphs`` on the model's device and compare with the labels that are there.
+
+    A batch has at most ``batch_size`` structures and ``most_atoms`` atoms, or is one structure.
+    """
+    targets = model.config.targets
+    reported = reported_labels(targets, model.config.per_structure_targets, length_unit, separate_blocks)
+    wanted = {entry.label for entry in reported.values() if keep_predictions or entry.label in graphs.labels}
+    known = {name: entry for name, entry in reported.items() if entry.label in graphs.labels}
     errors = ErrorAccumulator(known, model.device)
-    parts: dict[str, list[np.ndarray]] = {label: [] for label in reported}
+    parts: dict[str, list[np.ndarray]] = {label: [] for label in wanted}
     start = time.perf_counter()
     with frozen_weights(model):
-        for indices in in_order(len(graphs), batch_size):
+        for indices in in_order(graphs.n_atoms, batch_size, most_atoms):
             batch = load_batch(graphs, indices, model)
             physical = model.physical(batch, model(batch, wanted, create_graph=False))
             errors.update(convert(known, batch, physical), convert(known, batch, batch.labels))

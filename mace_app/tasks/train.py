@@ -83,11 +83,17 @@ def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
     recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
     check_exportable(model, _metadata(options, run))  # now rather than after hours of training
 
-    loss = resolve_loss(options.architecture.training, model.config.targets)
+    training = options.architecture.training
+    loss = resolve_loss(training, model.config.targets)
+    later = None if training.stage_two_loss is None else resolve_loss(training.in_stage_two(), model.config.targets)
     length_unit = options.training_datasets[0].systems.length_unit
-    reported = reported_labels(model.config.targets, model.config.per_structure_targets, length_unit)
+    reported = reported_labels(
+        model.config.targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks
+    )
     run.start_metrics({label: entry.unit for label, entry in reported.items()}, list(reported))
-    trainer = Trainer(model, prepared, options.architecture.training, loss, recorder, device, options.seed, length_unit)
+    trainer = Trainer(
+        model, prepared, training, loss, recorder, device, options.seed, length_unit, stage_two_loss=later
+    )
     result = trainer.run(resume if begun else None)
     run.update(best_epoch=result.best_epoch)
     return _finish(run, options, prepared, recorder, result, device)
@@ -226,7 +232,7 @@ def _finish(
     if result.stopped:
         done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
         return "stopped", f"Stopped after {done}; the best, {kept}. Resume continues."
-    return "finished", None
+    return "finished", None if result.reason is None else f"{result.reason} The best, {kept}."
 
 
 def _held_out(prepared: PreparedData) -> GraphSet:
@@ -260,6 +266,7 @@ def _evaluate_splits(
                 options.architecture.training.batch_size,
                 options.training_datasets[0].systems.length_unit,
                 on_batch=on_batch,
+                most_atoms=options.architecture.training.batch_atom_bounds[1],
             )
         except Stopped:
             break

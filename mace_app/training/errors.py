@@ -20,3 +20,14 @@ class NonFiniteLoss(TrainingError):
             f"The loss{what} stopped being a finite number {where}. Lower `learning_rate` (it was {learning_rate:g}), "
             "or look for labels that are far too large."
         )
+
+
+class Diverged(TrainingError):
+    """The loss has been far above its lowest for long."""
+
+    def __init__(self, epoch: int, loss: float, lowest: float, gradient: float, learning_rate: float) -> None:
+        super().__init__(
+            f"The training diverged: its loss has been more than a hundred times its lowest for long ({loss:.3g} in "
+            f"epoch {epoch}, lowest {lowest:.3g}; mean norm of the gradients {gradient:.3g}). Lower `learning_rate` "
+            f"(it was {learning_rate:g}), or look for labels that are far too large."
+        )

@@ -1,6 +1,5 @@
-"""Optimiser and schedule of the learning rate, with states that fit into a checkpoint."""
+"""The optimiser, with a state that fits into a checkpoint."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,10 +11,17 @@ BETA2 = 0.999
 
 
 def make_optimiser(groups: list[dict[str, Any]], training: TrainingHypers) -> torch.optim.Optimizer:
-    """Adam or AdamW over MACE's parameter groups, which carry their own weight decay."""
+    """Adam, AdamW or schedule-free AdamW over MACE's parameter groups, which carry their own weight decay."""
     kinds: dict[str, type[torch.optim.Adam]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
     # Without a decay of its own a group must get none: AdamW's default of 0.01 would surprise.
     groups = [{"weight_decay": 0.0, **group} for group in groups]
+    if training.optimizer == "schedulefree":
+        from schedulefree import AdamWScheduleFree
+
+        # Warm-up is the schedule's, by the same formula as this optimiser's own.
+        free = AdamWScheduleFree(groups, lr=training.learning_rate, betas=(training.beta, BETA2), weight_decay=0.0)
+        free.train()
+        return free
     return kinds[training.optimizer](
         groups, lr=training.learning_rate, betas=(training.beta, BETA2), amsgrad=training.amsgrad, weight_decay=0.0
     )
@@ -40,50 +46,14 @@ def load_optimiser_state(
     own = optimiser.state_dict()["param_groups"]
     if len(own) != len(groups):
         raise ValueError(f"{len(groups)} groups of weights in the checkpoint, {len(own)} in the model")
+    for group, mine in zip(groups, own, strict=True):
+        if group.keys() != mine.keys() - {"params"}:
+            raise ValueError("it was made with another optimiser")
     merged = [
         {**group, "betas": tuple(group["betas"]), "params": mine["params"]}
         for group, mine in zip(groups, own, strict=True)
     ]
     optimiser.load_state_dict({"state": entries, "param_groups": merged})
-
-
-class Schedule:
-    """Changes the learning rate at the end of an epoch, by torch's own schedulers."""
-
-    STATE = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
-
-    def __init__(self, optimiser: torch.optim.Optimizer, training: TrainingHypers) -> None:
-        self.optimiser = optimiser
-        self._plateau: torch.optim.lr_scheduler.ReduceLROnPlateau | None = None
-        self._gamma = training.lr_scheduler_gamma
-        if training.lr_scheduler == "ReduceLROnPlateau":
-            self._plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
-                optimiser, factor=training.lr_factor, patience=training.lr_scheduler_patience
-            )
-
-    @property
-    def learning_rate(self) -> float:
-        return float(self.optimiser.param_groups[0]["lr"])
-
-    def step(self, loss: float) -> None:
-        """``loss`` of the validation set, or of the training set where there is none."""
-        if self._plateau is not None:
-            self._plateau.step(loss)
-            return
-        for group in self.optimiser.param_groups:
-            group["lr"] *= self._gamma
-
-    def state(self) -> dict[str, Any]:
-        """Plain values; an infinity, which JSON doesn't have, becomes None."""
-        if self._plateau is None:
-            return {}
-        state = self._plateau.state_dict()
-        plain = {key: state[key] for key in self.STATE}
-        return {**plain, "best": plain["best"] if math.isfinite(plain["best"]) else None}
-
-    def load_state(self, state: Mapping[str, Any]) -> None:
-        if self._plateau is not None and state:
-            self._plateau.load_state_dict({**state, "best": math.inf if state["best"] is None else state["best"]})
 
 
 def clip_gradients(parameters: list[torch.nn.Parameter], norm: float | None) -> torch.Tensor:

@@ -1,7 +1,7 @@
 """One pass over a set of graphs without changing the model: loss, errors, and what a parity plot needs."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,7 @@ import torch
 
 from mace_app.data import GraphSet
 from mace_app.model import Batch, MaceModel
+from mace_app.training.loading import prepared_ahead
 from mace_app.training.losses import Loss, LossAccumulator, LossSummary
 from mace_app.training.metrics import ErrorAccumulator, Errors, Reported
 from mace_app.training.sampling import in_order
@@ -35,11 +36,11 @@ def load_batch(graphs: GraphSet, indices: Sequence[int] | np.ndarray, model: Mac
 def convert(
     reported: Mapping[str, Reported], batch: Batch, values: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """Physical values of the batch in the reported units; those labels that ``values`` has."""
+    """Physical values of the batch in the reported units; what is reported of the labels that ``values`` has."""
     return {
-        label: entry.convert(values[label], batch.n_atoms, batch.volume)
-        for label, entry in reported.items()
-        if label in values
+        name: entry.convert(values[entry.label], batch.n_atoms, batch.volume)
+        for name, entry in reported.items()
+        if entry.label in values
     }
 
 
@@ -64,21 +65,25 @@ def run_pass(
     batch_size: int,
     parity: bool = False,
     on_batch: Callable[[int], None] = lambda structures: None,
+    most_atoms: int | None = None,
+    workers: int = 0,
 ) -> PassResult:
     """Predict every structure of ``graphs`` and compare with its labels.
 
     Labels the graphs don't have are left out. ``on_batch`` is told after every batch how many structures it held.
+    Batches are limited by ``batch_size`` and ``most_atoms``, and prepared ahead by ``workers`` threads.
     """
-    labels = [label for label in reported if label in graphs.labels]
-    known = {label: reported[label] for label in labels}
-    part = Loss({label: term for label, term in loss.terms.items() if label in known})
+    known = {name: entry for name, entry in reported.items() if entry.label in graphs.labels}
+    labels = {entry.label for entry in known.values()}
+    part = Loss({label: term for label, term in loss.terms.items() if label in labels})
     errors = ErrorAccumulator(known, model.device)
     losses = LossAccumulator(part.terms, model.device)
     collector = ParityCollector(graphs, known) if parity else None
-    with frozen_weights(model):
-        for indices in in_order(len(graphs), batch_size):
-            batch = load_batch(graphs, indices, model)
-            predictions = model(batch, set(labels), create_graph=False)
+    parts = list(in_order(graphs.n_atoms, batch_size, most_atoms))
+    loaded = prepared_ahead(parts, lambda indices: load_batch(graphs, indices, model), workers)
+    with frozen_weights(model), closing(loaded):
+        for indices, batch in zip(parts, loaded, strict=True):
+            predictions = model(batch, labels, create_graph=False)
             losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
             physical = convert(known, batch, model.physical(batch, predictions))
             references = convert(known, batch, batch.labels)

@@ -2,19 +2,21 @@
 
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from mace_app.model import MaceModel
-from mace_app.training.averaging import WeightAverage
+from mace_app.training.averaging import Average
 from mace_app.training.checkpoint import Checkpoint
 from mace_app.training.errors import CheckpointError
 from mace_app.training.losses import LossAccumulator
 from mace_app.training.metrics import ErrorAccumulator
-from mace_app.training.optimiser import Schedule, load_optimiser_state, optimiser_state
+from mace_app.training.optimiser import load_optimiser_state, optimiser_state
+from mace_app.training.schedule import Schedule
+from mace_app.training.watch import DivergenceWatch
 
 
 @dataclass
@@ -28,17 +30,23 @@ class Best:
 
 @dataclass
 class TrainingState:
-    """``epoch`` counts finished epochs; ``step`` the steps done of the next one, ``seconds`` the time they took."""
+    """``epoch`` counts finished epochs; ``step`` the steps done of the next one, ``seconds`` the time they took,
+    ``gradient`` (a scalar on the device) the sum of the norms of their gradients; ``steps`` counts those of the run.
+    ``stage_two`` is the first epoch of stage two once it has begun."""
 
     model: MaceModel
     optimiser: torch.optim.Optimizer
     schedule: Schedule
-    average: WeightAverage | None
+    average: Average | None
     losses: LossAccumulator
     errors: ErrorAccumulator
+    gradient: torch.Tensor
+    watch: DivergenceWatch = field(default_factory=DivergenceWatch)
     epoch: int = 0
     step: int = 0
+    steps: int = 0
     seconds: float = 0.0
+    stage_two: int | None = None
     best: Best | None = None
 
     def averaged_weights(self) -> dict[str, torch.Tensor]:
@@ -57,7 +65,10 @@ class TrainingState:
                 "kind": "last",
                 "epoch": self.epoch,
                 "step": self.step,
+                "steps_done": self.steps,
                 "seconds": self.seconds,
+                "stage_two": self.stage_two,
+                "watch": self.watch.state(),
                 "sum_structures": structures,
                 "optimiser": groups,
                 "schedule": self.schedule.state(),
@@ -67,7 +78,7 @@ class TrainingState:
         )
         checkpoint.add("model", self.model.state_dict())
         checkpoint.add("optimiser", moments)
-        checkpoint.add("sums", {"loss": sums, "errors": self.errors.state()})
+        checkpoint.add("sums", {"loss": sums, "errors": self.errors.state(), "gradient": self.gradient})
         checkpoint.add("rng", random_states())
         if self.average is not None:
             checkpoint.add("average", self.average.averages)
@@ -94,7 +105,10 @@ class TrainingState:
             sums = checkpoint.group("sums")
             self.losses.load_state(sums["loss"], header["sum_structures"])
             self.errors.load_state(sums["errors"])
+            self.gradient = sums["gradient"].to(self.gradient.device)
             self.epoch, self.step, self.seconds = header["epoch"], header["step"], header["seconds"]
+            self.steps, self.stage_two = header["steps_done"], header["stage_two"]
+            self.watch = DivergenceWatch(**header["watch"])
             best = header["best"]
             self.best = None if best is None else Best(best["epoch"], best["value"], checkpoint.group("best"))
             load_random_states(checkpoint.group("rng"))

@@ -3,32 +3,35 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from mace_app.data import PreparedData
-from mace_app.model import MaceModel, parameter_groups
+from mace_app.model import Batch, MaceModel, parameter_groups
 from mace_app.options import LossTerm, TrainingHypers
-from mace_app.training.averaging import WeightAverage
-from mace_app.training.checkpoint import load_checkpoint, model_checkpoint, save_checkpoint
-from mace_app.training.errors import CheckpointError, NonFiniteLoss
-from mace_app.training.losses import Loss, LossAccumulator, LossValue, scaled_terms
-from mace_app.training.metrics import ErrorAccumulator, reported_labels
-from mace_app.training.optimiser import Schedule, clip_gradients, make_optimiser
+from mace_app.training.averaging import Average, ScheduleFreeAverage, WeightAverage
+from mace_app.training.errors import Diverged, NonFiniteLoss
+from mace_app.training.keeping import Keeper
+from mace_app.training.loading import prepared_ahead, worker_count
+from mace_app.training.losses import LossValue, scaled_terms
+from mace_app.training.metrics import reported_labels
+from mace_app.training.optimiser import clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, convert, load_batch, run_pass
 from mace_app.training.progress import Clock
 from mace_app.training.recorder import Recorder
 from mace_app.training.reports import epoch_line, epoch_record
-from mace_app.training.sampling import EpochOrder
+from mace_app.training.sampling import BatchLimits, EpochOrder
+from mace_app.training.schedule import Schedule
 from mace_app.training.selection import is_better, monitored_value
+from mace_app.training.stages import Stage
 from mace_app.training.state import Best, TrainingState
+from mace_app.training.watch import LOOK_EVERY
 
-SAVE_SECONDS = 20.0  # between checkpoints that nothing else asks for; a resumed run repeats what came after
-SAVE_SHARE = 0.05  # of the time may go into saving
 LONG_EPOCH_SECONDS = 300.0  # an epoch that takes longer is saved in between
 CHECK_SECONDS = 1.0  # how often a GPU is asked whether the loss is still finite
 PARITY_SECONDS = 2.0
@@ -36,23 +39,26 @@ PARITY_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """``best_epoch`` is None when no epoch was finished (or none had a finite error); ``failure`` says why it ended."""
+    """``best_epoch`` is None when no epoch was finished (or none had a finite error). ``failure`` says why the run
+    ended badly, ``reason`` why it ended before its last epoch although nothing is wrong."""
 
     best_epoch: int | None
     last_epoch: int
     stopped: bool
     failure: str | None = None
+    reason: str | None = None
 
 
 class Trainer:
     """Trains ``model`` in place on ``prepared.training`` and keeps the best epoch by ``prepared.validation``.
 
     An epoch is: every structure once, in an order that depends on seed and epoch only; then validation with the
-    averaged weights (if ``ema_decay`` is set), choice of the best, a step of the schedule. Errors of the training set
+    averaged weights (if there is an average), choice of the best, a step of the schedule. Errors of the training set
     are collected while the weights change, so they lag behind those of the validation set.
 
-    The state is saved as one checkpoint from which training goes on bit for bit (on one machine, CPU, same number of
-    threads). With ``num_epochs: 0`` the model is saved as it is.
+    The state is saved, between two steps, as one checkpoint from which training goes on bit for bit (on one machine,
+    CPU, same number of threads). With ``num_epochs: 0`` the model is saved as it is. ``stage_two_loss`` is needed where
+    the options have one.
     """
 
     def __init__(
@@ -66,30 +72,37 @@ class Trainer:
         seed: int,
         length_unit: str = "",
         now: Callable[[], float] = time.monotonic,
+        stage_two_loss: Mapping[str, LossTerm] | None = None,
     ) -> None:
         self.device = torch.device(device)
         self.model = model.to(self.device)
         self.prepared = prepared
         self.training = training
         self.recorder = recorder
-        self.seed = seed
         self.now = now
-        self.loss = Loss(scaled_terms(loss, model, length_unit))
-        self.length_unit = length_unit
-        self.reported = reported_labels(model.config.targets, model.config.per_structure_targets, length_unit)
-        self.trained = {label: self.reported[label] for label in self.loss.terms if label in self.loss.trained_labels}
-        self.trained_loss = Loss({label: self.loss.terms[label] for label in self.trained})
-        self.order = EpochOrder(len(prepared.training), training.batch_size, seed)
+        self.reported = reported_labels(
+            model.config.targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks
+        )
+        self.stage = Stage(scaled_terms(loss, model, length_unit), self.reported)
+        self._second = self.stage
+        if stage_two_loss is not None:
+            self._second = Stage(scaled_terms(stage_two_loss, model, length_unit), self.reported)
+        self.limits = BatchLimits.of(training)
+        self.workers = worker_count(training.num_workers, self.device)
+        self.order = EpochOrder(prepared.training.n_atoms, self.limits, seed, training.accumulate_batches)
         optimiser = make_optimiser(parameter_groups(self.model, training.weight_decay), training)
         self.weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+        losses, errors = self.stage.sums(self.device)
         self.state = TrainingState(
             model=self.model,
             optimiser=optimiser,
-            schedule=Schedule(optimiser, training),
-            average=None if training.ema_decay is None else WeightAverage(self.model, training.ema_decay),
-            losses=LossAccumulator(self.trained_loss.terms, self.device),
-            errors=ErrorAccumulator(self.trained, self.device),
+            schedule=Schedule(optimiser, training, self._epochs_of_stage_one()),
+            average=self._average(optimiser),
+            losses=losses,
+            errors=errors,
+            gradient=self._zero(),
         )
+        self.keeper = Keeper(self.state, self._header(seed, length_unit), recorder, now)
         self.clock = Clock(
             training.num_epochs,
             len(prepared.training),
@@ -99,99 +112,219 @@ class Trainer:
             now,
         )
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
-        self._checked = self._saved = self._parity_written = -math.inf
-        self._saving_seconds = 0.0
-        self._best_on_disk: int | None = None
+        self._checked = self._parity_written = -math.inf
+
+    def _average(self, optimiser: Any) -> Average | None:
+        if self.training.optimizer == "schedulefree":
+            return ScheduleFreeAverage(self.model, optimiser)
+        return None if self.training.ema_decay is None else WeightAverage(self.model, self.training.ema_decay)
+
+    def _zero(self) -> torch.Tensor:
+        return torch.zeros((), dtype=torch.float64, device=self.device)
+
+    def _header(self, seed: int, length_unit: str) -> dict[str, Any]:
+        return {
+            "config": self.model.config.to_json(),
+            "precision": 32 if self.model.dtype == torch.float32 else 64,
+            "length_unit": length_unit,
+            "seed": seed,
+            "threads": torch.get_num_threads(),
+            "training_structures": len(self.prepared.training),
+            "batch_size": self.training.batch_size,
+            "batch_atom_bounds": self.training.batch_atom_bounds,
+            "accumulate_batches": self.training.accumulate_batches,
+        }
 
     def run(self, resume_from: Path | None = None) -> TrainingResult:
         """Train up to ``num_epochs`` epochs in all; raises CheckpointError where ``resume_from`` doesn't fit."""
+        reason = None
+        stopped = False
         with repeatable(self.device):
             if resume_from is not None:
-                self._resume(resume_from)
+                self.keeper.load(resume_from, self._ready_for)
             try:
-                stopped = not self._epochs()
-            except NonFiniteLoss as error:
-                self._save_best()
+                reason = self._epochs()
+            except PassStopped:
+                stopped = True
+            except (NonFiniteLoss, Diverged) as error:
+                self.keeper.save_best()
                 return TrainingResult(self._best_epoch, self.state.epoch, False, str(error))
-            self._save(force=True)
+            self.keeper.save(force=True)
         failure = None
         if self.state.best is None and not stopped:
             failure = (
                 "No epoch had a finite error on the validation set, so there is nothing to export. Lower "
                 "`learning_rate`, or look for labels that are far too large."
             )
-        return TrainingResult(self._best_epoch, self.state.epoch, stopped, failure)
+        return TrainingResult(self._best_epoch, self.state.epoch, stopped, failure, reason)
+
+    def _ready_for(self, header: Mapping[str, Any]) -> None:
+        """Stage and sums are those a checkpoint was made with."""
+        if header.get("stage_two") is not None:
+            self.stage = self._second
+            self.state.losses, self.state.errors = self.stage.sums(self.device)
+            if self.training.stage_two_learning_rate is not None:
+                self.state.schedule.restart(self.training.stage_two_learning_rate, self._epochs_of_stage_two())
 
     @property
     def _best_epoch(self) -> int | None:
         return None if self.state.best is None else self.state.best.epoch
 
-    def _epochs(self) -> bool:
-        """False if a stop was asked for before the last epoch was finished."""
+    # Stages
+
+    def _epochs_of_stage_one(self) -> int:
+        """As many as the schedule has: all of them if it goes on in stage two."""
+        start = self.training.stage_two_start
+        restarts = start is not None and self.training.stage_two_learning_rate is not None
+        return start - 1 if restarts and start is not None else self.training.num_epochs
+
+    def _epochs_of_stage_two(self) -> int:
+        assert self.training.stage_two_start is not None
+        return self.training.num_epochs - self.training.stage_two_start + 1
+
+    @property
+    def last_epoch(self) -> int:
+        """With which the run ends: earlier than asked for if stage two began earlier, because it keeps its length."""
+        if self.state.stage_two is None or self.training.stage_two_start is None:
+            return self.training.num_epochs
+        return self.state.stage_two + self._epochs_of_stage_two() - 1
+
+    def _begin_stage_two(self, epoch: int) -> None:
+        """As in MACE: with another loss the choice of the best begins anew, and what was best is kept beside it."""
         state = self.state
-        try:
-            if state.epoch == 0 and state.step == 0:
-                self._untrained()
-            while state.epoch < self.training.num_epochs:
-                if not self._train_epoch():
-                    return False
-                self._finish_epoch()
-        except PassStopped:
-            return False
-        return True
+        state.stage_two = epoch
+        self.stage = self._second
+        changes = []
+        if self.training.stage_two_learning_rate is not None:
+            state.schedule.restart(self.training.stage_two_learning_rate, self._epochs_of_stage_two())
+            changes.append(f"learning rate {self.training.stage_two_learning_rate:g}")
+        if self.training.stage_two_loss is not None:
+            if state.best is not None:
+                self.keeper.save_weights("stage_one", state.best.epoch, state.best.weights)
+                state.best = replace(state.best, value=None)
+            state.schedule.forget_losses()
+            state.watch.restart()
+            changes.append("its own loss")
+        if state.average is not None:
+            state.average.restart()
+        self.recorder.log(f"Stage two begins with epoch {epoch}: {' and '.join(changes)}.")
+
+    def _without_improvement(self) -> int:
+        """Epochs since the best one of this stage."""
+        begun = 0 if self.state.stage_two is None else self.state.stage_two - 1
+        return self.state.epoch - max(begun, self._best_epoch or 0)
+
+    # Epochs
+
+    def _epochs(self) -> str | None:
+        """Why it ended before the last epoch, if it did; PassStopped if that was asked for."""
+        state, training = self.state, self.training
+        for warning in self._warnings():
+            self.recorder.log(f"Warning: {warning}")
+        self.clock.epochs = self.last_epoch
+        if state.epoch == 0 and state.step == 0:
+            self._untrained()
+        while state.epoch < self.last_epoch:
+            if state.step == 0:
+                patience = training.early_stopping_patience
+                impatient = patience is not None and self._without_improvement() >= patience
+                waits = training.stage_two_start is not None and state.stage_two is None
+                if impatient and not waits:
+                    return (
+                        f"Ended after epoch {state.epoch} of {self.last_epoch}, because there was no new best epoch "
+                        f"for {patience} epochs (`early_stopping_patience`)."
+                    )
+                if waits and (impatient or state.epoch + 1 == training.stage_two_start):
+                    self._begin_stage_two(state.epoch + 1)
+                    self.clock.epochs = self.last_epoch
+            self._train_epoch()
+            self._finish_epoch()
+        return None
+
+    def _warnings(self) -> list[str]:
+        found = self.order.warnings()
+        most = self.limits.most_atoms
+        if most is not None:
+            large = int((np.asarray(self.prepared.validation.n_atoms) > most).sum())
+            if large:
+                found.append(
+                    f"{large} validation structures have more than {most} atoms (`batch_atom_bounds`); each of them is "
+                    "validated in a batch of its own."
+                )
+        return found
 
     def _untrained(self) -> None:
         """Epoch 0: the baseline alone. It is never the best one, unless no epoch is to be trained."""
         result = self._validate(0)
         if self.training.num_epochs == 0:
             self.state.best = Best(0, None, self.state.averaged_weights())
+        if result is not None and result.loss.terms:
+            self.state.watch.begin(result.loss.total)
         monitored = self._monitored(result)
         self._record(0, None, result, monitored, self.training.num_epochs == 0)
 
-    def _train_epoch(self) -> bool:
-        """The steps of the next epoch that are not done yet; False if stopped in between."""
+    def _train_epoch(self) -> None:
+        """The steps of the next epoch that are not done yet; PassStopped if stopped in between."""
         state = self.state
         epoch = state.epoch + 1
         if state.step == 0:
-            state.losses = LossAccumulator(self.trained_loss.terms, self.device)
-            state.errors = ErrorAccumulator(self.trained, self.device)
+            state.losses, state.errors = self.stage.sums(self.device)
+            state.gradient = self._zero()
             state.seconds = 0.0
+        steps = self.order.steps(epoch)
+        ahead = [indices for step in steps[state.step :] for indices in step]
         self.clock.restart()
-        for indices in self.order.epoch(epoch, skip=state.step):
-            if self.recorder.stop_requested():
-                return False
-            before = self.now()
-            self._step(indices, epoch)
-            state.step += 1
-            state.seconds += self.now() - before
-            self.clock.count("training", len(indices))
-            self.clock.report(epoch, state.step, self.order.steps, self._best_epoch)
-            if self.now() - self._saved > LONG_EPOCH_SECONDS and state.step < self.order.steps:
-                self._check_finite(epoch, None)
-                self._save(force=True)
-        self._check_finite(epoch, None)
-        return True
+        with closing(prepared_ahead(ahead, self._load, self.workers)) as batches:
+            for step in steps[state.step :]:
+                if self.recorder.stop_requested():
+                    raise PassStopped
+                before = self.now()
+                structures = [len(indices) for indices in step]
+                self._step(structures, batches, epoch)
+                state.step += 1
+                state.steps += 1
+                state.seconds += self.now() - before
+                self.clock.count("training", sum(structures))
+                self.clock.report(epoch, state.step, len(steps), self._best_epoch)
+                if state.step % LOOK_EVERY == 0 and state.step < len(steps):
+                    self._look(epoch, whole_epoch=False)
+                if self.now() - self.keeper.saved > LONG_EPOCH_SECONDS and state.step < len(steps):
+                    self._check_finite(epoch, [])
+                    self.keeper.save(force=True)
+        self._check_finite(epoch, [])
 
-    def _step(self, indices: Any, epoch: int) -> None:
-        state = self.state
-        batch = load_batch(self.prepared.training, indices, self.model)
-        predictions = self.model(batch, set(self.trained), create_graph=True)
-        value = self.trained_loss(predictions, self.model.normalise_labels(batch), batch)
+    def _load(self, indices: np.ndarray) -> Batch:
+        return load_batch(self.prepared.training, indices, self.model)
+
+    def _step(self, structures: list[int], batches: Iterator[Batch], epoch: int) -> None:
+        """One step of the optimiser with the next batches, which hold so many ``structures``."""
+        state, stage = self.state, self.stage
         state.optimiser.zero_grad(set_to_none=True)
-        value.total.backward()
+        values = []
+        for count in structures:
+            batch = next(batches)
+            predictions = self.model(batch, stage.trained_loss.labels, create_graph=True)
+            value = stage.trained_loss(predictions, self.model.normalise_labels(batch), batch)
+            stage.part(value, count / sum(structures)).backward()
+            self._finite &= torch.isfinite(value.total.detach())
+            values.append(value)
+            state.losses.update(value, count)
+            detached = {label: prediction.detach() for label, prediction in predictions.items()}
+            state.errors.update(
+                convert(stage.trained, batch, self.model.physical(batch, detached)),
+                convert(stage.trained, batch, batch.labels),
+            )
         norm = clip_gradients(self.weights, self.training.grad_clip_norm)
-        self._finite &= torch.isfinite(value.total.detach()) & torch.isfinite(norm)
+        self._finite &= torch.isfinite(norm)
         if self.device.type == "cpu" or self.now() - self._checked > CHECK_SECONDS:
-            self._check_finite(epoch, value)
+            self._check_finite(epoch, values)
+        if state.watch.untrained is None and state.steps == 0:
+            state.watch.begin(state.losses.summary().total)
+        state.gradient += norm.double()
+        state.schedule.before_step()
         state.optimiser.step()
         if state.average is not None:
             state.average.update()
-        state.losses.update(value, len(indices))
-        detached = {label: prediction.detach() for label, prediction in predictions.items()}
-        state.errors.update(
-            convert(self.trained, batch, self.model.physical(batch, detached)),
-            convert(self.trained, batch, batch.labels),
-        )
 
     def _finish_epoch(self) -> None:
         state = self.state
@@ -204,13 +337,28 @@ class Trainer:
         if is_best:
             state.best = Best(epoch, monitored, state.averaged_weights())
         self._record(epoch, trained, result, monitored, is_best)
+        self._look(epoch, whole_epoch=True)
         state.schedule.step(result.loss.total if result is not None and result.errors else trained.loss.total)
         state.epoch, state.step = epoch, 0
-        last = epoch == self.training.num_epochs
         periodic = epoch % self.training.checkpoint_interval == 0
-        self._save(force=last or periodic)
+        self.keeper.save(force=epoch == self.last_epoch or periodic)
         if periodic:
-            self._save_weights(f"epoch_{epoch}", epoch, state.averaged_weights())
+            self.keeper.save_weights(f"epoch_{epoch}", epoch, state.averaged_weights())
+
+    def _look(self, epoch: int, whole_epoch: bool) -> None:
+        """Raises Diverged."""
+        state = self.state
+        if not self.training.stop_when_diverging:
+            return
+        loss = state.losses.summary().total
+        if state.watch.look(loss, state.steps, whole_epoch):
+            assert state.watch.lowest is not None
+            rate = state.schedule.learning_rate
+            raise Diverged(epoch, loss, state.watch.lowest, self._gradient_norm(), rate)
+
+    def _gradient_norm(self) -> float:
+        """Mean over the steps of this epoch, before clipping."""
+        return float(self.state.gradient) / max(1, self.state.step)
 
     def _validate(self, epoch: int) -> PassResult | None:
         """None where there is nothing to validate on."""
@@ -218,6 +366,7 @@ class Trainer:
         if len(graphs) == 0:
             return None
         done = 0
+        steps = max(1, self.state.step)
 
         def on_batch(structures: int) -> None:
             nonlocal done
@@ -226,13 +375,23 @@ class Trainer:
             done += structures
             self.clock.count("validation", structures)
             if epoch > 0:
-                self.clock.report(epoch, self.order.steps, self.order.steps, self._best_epoch, done)
+                self.clock.report(epoch, steps, steps, self._best_epoch, done)
 
-        last = epoch == self.training.num_epochs
+        last = epoch == self.last_epoch
         parity = last or (self._logged(epoch) and self.now() - self._parity_written > PARITY_SECONDS)
         self.clock.restart()
         with self.state.average.applied() if self.state.average is not None else nullcontext():
-            result = run_pass(self.model, graphs, self.loss, self.reported, self.training.batch_size, parity, on_batch)
+            result = run_pass(
+                self.model,
+                graphs,
+                self.stage.loss,
+                self.reported,
+                self.training.batch_size,
+                parity,
+                on_batch,
+                most_atoms=self.limits.most_atoms,
+                workers=self.workers,
+            )
         if parity:
             self.recorder.parity(result.parity, epoch)
             self._parity_written = self.now()
@@ -241,10 +400,10 @@ class Trainer:
     def _monitored(self, result: PassResult | None) -> float | None:
         if result is None:
             return None
-        return monitored_value(self.training.best_model_metric, self.loss.terms, result.loss, result.errors)
+        return monitored_value(self.training.best_model_metric, self.stage.loss.terms, result.loss, result.errors)
 
     def _logged(self, epoch: int) -> bool:
-        return epoch % self.training.log_interval == 0 or epoch == self.training.num_epochs
+        return epoch % self.training.log_interval == 0 or epoch == self.last_epoch
 
     def _record(
         self, epoch: int, trained: PassResult | None, result: PassResult | None, monitored: float | None, best: bool
@@ -253,7 +412,7 @@ class Trainer:
             return
         record = epoch_record(
             epoch=epoch,
-            step=epoch * self.order.steps,
+            step=self.state.steps,
             seconds=self.state.seconds,
             learning_rate=self.state.schedule.learning_rate,
             structures_per_second=self.clock.structures_per_second,
@@ -263,81 +422,20 @@ class Trainer:
             best=best,
             with_mae=self.training.log_mae,
         )
+        if trained is not None:
+            record["gradient_norm"] = self._gradient_norm()
         self.recorder.epoch(record)
-        self.recorder.log(epoch_line(record, self.reported, self.training.num_epochs))
+        self.recorder.log(epoch_line(record, self.reported, self.last_epoch))
 
-    def _check_finite(self, epoch: int, value: LossValue | None) -> None:
+    def _check_finite(self, epoch: int, values: list[LossValue]) -> None:
         """Waits for the device. Called before the step, so on a CPU the weights are still those of the step before."""
         self._checked = self.now()
         if bool(self._finite):
             return
-        labels = []
-        if value is not None:
-            labels = [label for label, term in value.terms.items() if not bool(torch.isfinite(term.value))]
+        terms = [entry for value in values for entry in value.terms.items()]
+        labels = dict.fromkeys(label for label, term in terms if not bool(torch.isfinite(term.value)))
         step = self.state.step + 1 if self.device.type == "cpu" else None
-        raise NonFiniteLoss(epoch, step, self.state.schedule.learning_rate, labels)
-
-    def _header(self) -> dict[str, Any]:
-        return {
-            "config": self.model.config.to_json(),
-            "precision": 32 if self.model.dtype == torch.float32 else 64,
-            "length_unit": self.length_unit,
-            "seed": self.seed,
-            "threads": torch.get_num_threads(),
-            "training_structures": len(self.prepared.training),
-            "batch_size": self.order.batch_size,
-            "steps": self.order.steps,
-        }
-
-    def _save(self, force: bool = False) -> None:
-        start = self.now()
-        wait = min(SAVE_SECONDS, self._saving_seconds / SAVE_SHARE)
-        if not force and start - self._saved < wait:
-            return
-        save_checkpoint(self.recorder.checkpoint_path("last"), self.state.to_checkpoint(self._header()))
-        self._save_best()
-        self._saved = self.now()
-        self._saving_seconds = self._saved - start
-
-    def _save_best(self) -> None:
-        best = self.state.best
-        if best is not None and self._best_on_disk != best.epoch:
-            self._save_weights("best", best.epoch, best.weights)
-            self._best_on_disk = best.epoch
-
-    def _save_weights(self, kind: str, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
-        header = {key: value for key, value in self._header().items() if key not in ("config", "precision")}
-        checkpoint = model_checkpoint(
-            self.model.config,
-            self._header()["precision"],
-            {**self.model.state_dict(), **weights},
-            kind="best" if kind == "best" else "periodic",
-            epoch=epoch,
-            **header,
-        )
-        save_checkpoint(self.recorder.checkpoint_path(kind), checkpoint)
-
-    def _resume(self, path: Path) -> None:
-        checkpoint = load_checkpoint(path)
-        own = self._header()
-        for key, what in (
-            ("training_structures", "training structures"),
-            ("seed", "seed"),
-            ("batch_size", "batch size"),
-        ):
-            if checkpoint.header.get(key) != own[key]:
-                raise CheckpointError(
-                    f"{path} was made with another {what} ({checkpoint.header.get(key)}, now {own[key]}), so the "
-                    "training can't go on exactly. Put back the data and options, or start a new run."
-                )
-        self.state.restore(checkpoint)
-        if checkpoint.header.get("threads") != own["threads"]:
-            self.recorder.log(
-                f"The checkpoint was made with {checkpoint.header.get('threads')} threads, now there are "
-                f"{own['threads']}: the last digits may differ from those of an uninterrupted run."
-            )
-        place = f"epoch {self.state.epoch}" + (f", step {self.state.step}" if self.state.step else "")
-        self.recorder.log(f"Resumed after {place}.")
+        raise NonFiniteLoss(epoch, step, self.state.schedule.learning_rate, list(labels))
 
 
 @contextmanager

@@ -105,13 +105,13 @@ def test_a_long_epoch_is_saved_in_between(prepared, tmp_path, monkeypatch):
     data = prepared(True)
     training, _ = begin(data, tmp_path, num_epochs=1)
     kept = []
-    save = training._save
+    save = training.keeper.save
 
     def noticing(force=False):
         save(force)
         kept.append(load_checkpoint(tmp_path / "last.safetensors").header["step"])
 
-    training._save = noticing
+    training.keeper.save = noticing
     training.run()
     assert kept == [1, 2, 3, 4, 5, 0, 0]
 
@@ -181,11 +181,11 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_leaves_the_best_and_a_sound_
     training, _ = begin(prepared(True), tmp_path, num_epochs=3)
     step = training._step
 
-    def poisoned(indices, epoch):
+    def poisoned(structures, batches, epoch):
         if epoch == 2:
             with torch.no_grad():
                 training.weights[0].fill_(torch.nan)
-        step(indices, epoch)
+        step(structures, batches, epoch)
 
     training._step = poisoned
     result = training.run()

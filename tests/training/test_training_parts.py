@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -9,32 +10,33 @@ from mace_app.training.averaging import WeightAverage
 from mace_app.training.losses import LossSummary
 from mace_app.training.metrics import Errors
 from mace_app.training.optimiser import (
-    Schedule,
     clip_gradients,
     load_optimiser_state,
     make_optimiser,
     optimiser_state,
 )
 from mace_app.training.progress import Clock
-from mace_app.training.sampling import EpochOrder
+from mace_app.training.sampling import BatchLimits, EpochOrder
+from mace_app.training.schedule import Schedule
 from mace_app.training.selection import is_better, monitored_value
 
 
 def test_every_structure_comes_once_an_epoch_and_the_order_depends_on_seed_and_epoch_alone():
-    order = EpochOrder(10, 4, seed=3)
-    first = list(order.epoch(1))
+    def order(seed=3):
+        return EpochOrder([3] * 10, BatchLimits(4), seed)
+
+    first = order().batches(1)
     assert [len(batch) for batch in first] == [4, 4, 2]
     assert sorted(np.concatenate(first)) == list(range(10))
-    list(order.epoch(2))  # what was drawn before doesn't matter
-    again = EpochOrder(10, 4, seed=3)
-    assert all((a == b).all() for a, b in zip(again.epoch(1), first, strict=True))
-    assert all((a == b).all() for a, b in zip(again.epoch(1, skip=1), first[1:], strict=True))
-    assert (np.concatenate(list(order.epoch(2))) != np.concatenate(first)).any()
-    assert (np.concatenate(list(EpochOrder(10, 4, seed=4).epoch(1))) != np.concatenate(first)).any()
+    used = order()
+    used.batches(2)  # what was drawn before doesn't matter
+    assert all((a == b).all() for a, b in zip(used.batches(1), first, strict=True))
+    assert (np.concatenate(used.batches(2)) != np.concatenate(first)).any()
+    assert (np.concatenate(order(seed=4).batches(1)) != np.concatenate(first)).any()
 
 
 def test_a_batch_larger_than_the_set_is_the_whole_set():
-    assert [len(batch) for batch in EpochOrder(1, 16, seed=0).epoch(1)] == [1]
+    assert [len(batch) for batch in EpochOrder([3], BatchLimits(16), seed=0).batches(1)] == [1]
 
 
 def summary(**deviations):
@@ -130,14 +132,14 @@ def test_groups_without_a_decay_get_none_even_with_adamw():
 def test_the_plateau_waits_for_its_patience_and_remembers_it_over_a_resume():
     def new():
         optimiser = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-        return Schedule(optimiser, hypers(lr_scheduler_patience=2, lr_factor=0.5))
+        return Schedule(optimiser, hypers(learning_rate=0.1, lr_scheduler_patience=2, lr_factor=0.5))
 
     schedule = new()
-    assert schedule.state()["best"] is None
+    assert schedule.state()["plateau"]["best"] is None
     for loss in (1.0, 2.0, 2.0):
         schedule.step(loss)
     resumed = new()
-    resumed.load_state(schedule.state())
+    resumed.load_state(json.loads(json.dumps(schedule.state())))
     assert resumed.learning_rate == 0.1
     resumed.step(2.0)
     assert resumed.learning_rate == pytest.approx(0.05)
@@ -145,7 +147,7 @@ def test_the_plateau_waits_for_its_patience_and_remembers_it_over_a_resume():
 
 def test_the_exponential_schedule_multiplies_every_epoch():
     optimiser = torch.optim.Adam([torch.nn.Parameter(torch.ones(1))], lr=0.1)
-    schedule = Schedule(optimiser, hypers(lr_scheduler="ExponentialLR", lr_scheduler_gamma=0.9))
+    schedule = Schedule(optimiser, hypers(learning_rate=0.1, lr_scheduler="ExponentialLR", lr_scheduler_gamma=0.9))
     for _ in range(3):
         schedule.step(1.0)
     assert schedule.learning_rate == pytest.approx(0.1 * 0.9**3)

@@ -31,9 +31,9 @@ EV_PER_UNIT = {  # CODATA 2018; an empty unit is taken as eV
 class LossTerm:
     """One resolved term. ``delta`` counts for huber and ``conditional_huber`` (forces of ``universal``) only.
 
-    ``delta`` is in normalised units, or with ``physical`` in eV/atom, eV/Å or eV/Å³; ``unit`` is then how much of that
-    one normalised unit is, known once the scale of the model is (``training.losses.scaled_terms``). ``as_stress``
-    compares a stress itself, as MACE does, instead of V·stress/N.
+    ``delta`` is in normalised units, or with ``physical`` in eV/atom, eV/Å or eV/Å³, for which the weight holds too;
+    ``unit`` is then how much of that one normalised unit is, known once the scale of the model is
+    (``training.losses.scaled_terms``). ``as_stress`` compares a stress itself, as MACE does, instead of V·stress/N.
     """
 
     type: str = "mse"
@@ -58,17 +58,18 @@ def preset_terms(preset: str, targets: Mapping[str, TargetInfo]) -> dict[str, Lo
     things differ: missing labels don't count here, while MACE counts them as errors of zero; and MACE's universal loss
     takes no notice of ``config_weight``. Targets other than energies are mse with weight 1.
     """
-    kind, forces, physical = ("mse", "mse", False) if preset == "weighted" else ("huber", "conditional_huber", True)
-    delta = UNIVERSAL_DELTA if physical else DEFAULT_DELTA
+    kind, forces, delta = ("mse", "mse", DEFAULT_DELTA)
+    if preset == "universal":
+        kind, forces, delta = ("huber", "conditional_huber", UNIVERSAL_DELTA)
     terms: dict[str, LossTerm] = {}
     for name, target in targets.items():
         if not target.is_energy:
             terms[name] = LossTerm()
             continue
         parts = {
-            name: LossTerm(kind, 1.0, "mean", delta, physical),
-            f"{name}.forces": LossTerm(forces, 100.0, "mean", delta, physical),
-            f"{name}.stress": LossTerm(kind, 1.0, "mean", delta, physical, as_stress=True),
+            name: LossTerm(kind, 1.0, "mean", delta, physical=True),
+            f"{name}.forces": LossTerm(forces, 100.0, "mean", delta, physical=True),
+            f"{name}.stress": LossTerm(kind, 1.0, "mean", delta, physical=True, as_stress=True),
         }
         terms.update({label: parts[label] for label in target.labels()})
     return terms
@@ -93,15 +94,14 @@ def preset_problems(training: "TrainingHypers", targets: Mapping[str, TargetInfo
         for energy in energies
         if energy.name in training.per_structure_targets
     ]
-    if training.loss == "universal":
-        found += [
-            Problem(
-                ("loss",),
-                f"`loss: universal` turns from squared to absolute at 0.01 eV, but how many eV `{energy.unit}` is, the "
-                f"unit of `{energy.name}`, is not known. Use one of {listed(unit for unit in EV_PER_UNIT if unit)}, or "
-                "`huber` with a `delta` of its own.",
-            )
-            for energy in energies
-            if energy.unit not in EV_PER_UNIT
-        ]
+    found += [
+        Problem(
+            ("loss",),
+            f"`loss: {training.loss}` is meant for energies in eV, but how many eV `{energy.unit}` is, the unit of "
+            f"`{energy.name}`, is not known. Use one of {listed(unit for unit in EV_PER_UNIT if unit)}, or give each "
+            "label a loss of its own.",
+        )
+        for energy in energies
+        if energy.unit not in EV_PER_UNIT
+    ]
     return found

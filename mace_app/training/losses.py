@@ -77,8 +77,8 @@ class Loss:
 
 
 def scaled_terms(terms: Mapping[str, LossTerm], model: MaceModel, length_unit: str = "") -> dict[str, LossTerm]:
-    """``terms`` with the ``unit`` of those in physical units filled in from the scale of ``model``, which must be
-    fitted. ``length_unit`` is that of the data."""
+    """``terms`` with those in physical units in the normalised units of ``model``, whose scale must be fitted: all of
+    one energy divided by the square of its scale. ``length_unit`` is that of the data."""
     length = ANGSTROM_PER_UNIT[length_unit]
     found = {}
     for label, term in terms.items():
@@ -86,7 +86,8 @@ def scaled_terms(terms: Mapping[str, LossTerm], model: MaceModel, length_unit: s
             name = label if label in model.config.targets else label.rpartition(".")[0]
             scale = float(model.scaler.scale(name)) * EV_PER_UNIT[model.config.targets[name].unit]
             power = 0 if label == name else 1 if label.endswith(".forces") else 3
-            term = replace(term, unit=scale / length**power)
+            # Both losses in physical units are of second order, so that the weight makes up for a length that isn't Å.
+            term = replace(term, unit=scale / length**power, weight=term.weight / length ** (2 * power))
         found[label] = term
     return found
 

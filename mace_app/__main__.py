@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|evaluate|inspect``.
+"""The command line: ``python -m mace_app train|export|evaluate|inspect|options``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -52,6 +52,18 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("files", type=Path, nargs="+", help="files of structures, for example .xyz")
     inspect.add_argument("--json", action="store_true", help="print everything that was found as JSON")
     inspect.set_defaults(call=inspect_)
+
+    options = commands.add_parser("options", help="check, complete or translate options", description=options_.__doc__)
+    options.add_argument("options", type=Path, help="options.yaml of ours or of metatrain, or a run folder")
+    options.add_argument(
+        "--for",
+        dest="program",
+        choices=("mace-studio", "mtt"),
+        default="mace-studio",
+        help="the program that shall read it: this one, or metatrain's mtt (%(default)s)",
+    )
+    options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
+    options.set_defaults(call=options_)
 
     work = commands.add_parser("work", description="Do the work of a run folder; started by the supervisor.")
     work.add_argument("run", type=Path)
@@ -140,6 +152,22 @@ def inspect_(arguments: argparse.Namespace) -> int:
     from mace_app.tasks.inspect import inspect_structures
 
     print(inspect_structures(arguments.files, arguments.json))
+    return 0
+
+
+def options_(arguments: argparse.Namespace) -> int:
+    """Check an options file and write it with every default, or as a file for metatrain's `mtt train`; what metatrain
+    can't carry or does differently is said in sentences."""
+    from mace_app.tasks.options_files import written_options
+
+    text, said = written_options(arguments.options, arguments.program)
+    for sentence in said:
+        print(sentence, file=sys.stderr)
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        arguments.output.write_text(text, encoding="utf-8")
+        print(f"Options: {arguments.output}", file=sys.stderr)
     return 0
 
 

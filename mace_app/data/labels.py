@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mace_app.data.errors import LARGEST, DataError, at, excerpt, numbered
 from mace_app.data.frames import Frame
 from mace_app.options import DatasetOptions, TargetInfo
+from mace_app.options.datasets import paired_key
 from mace_app.options.errors import suggestion
 
 Kind = Literal["value", "forces", "stress", "virial"]
@@ -56,15 +57,6 @@ def labels_of(dataset: DatasetOptions) -> list[Label]:
             found.append(Label(f"{name}.stress", name, paired, "stress", False, (3, 3), bool(info.has_stress)))
     masks = dataset.masks()
     return [replace(label, mask=masks.get(label.name)) for label in found]
-
-
-def paired_key(energy_key: str, kind: str) -> str:
-    """The usual key beside an energy's: ``REF_forces`` beside ``REF_energy``, else ``forces``."""
-    for word in ("energy", "Energy", "ENERGY"):
-        if word in energy_key:
-            cased = {"energy": kind, "Energy": kind.capitalize(), "ENERGY": kind.upper()}[word]
-            return energy_key.replace(word, cased)
-    return kind
 
 
 @dataclass

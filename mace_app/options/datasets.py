@@ -118,8 +118,8 @@ class MaskOptions(Options):
         section="Source",
         help="The name under which the mask stands in the file; empty means its own name.",
         explanation=(
-            "True or 1 where a value of the label counts, false or 0 where it does not; one entry for each value, or one "
-            "for each structure or atom."
+            "True or 1 where a value of the label counts, false or 0 where it does not; one entry for each value, or "
+            "one for each structure or atom."
         ),
     )
 
@@ -223,7 +223,9 @@ class DatasetOptions(Options):
     @classmethod
     def _mask_names(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
-            raise refuse(f"`extra_data` must be a mapping such as `{{mtt::dos_mask: {{key: mask}}}}`; it is {shown(value)}.")
+            raise refuse(
+                f"`extra_data` must be a mapping such as `{{mtt::dos_mask: {{key: mask}}}}`; it is {shown(value)}."
+            )
         return {str(name): _with_key(str(name), {} if entry is None else entry, True) for name, entry in value.items()}
 
     def masks(self) -> dict[str, str]:
@@ -253,7 +255,9 @@ class DatasetOptions(Options):
             info = self.targets[target].info(target)
             absent = (part == "forces" and info.has_forces is False) or (part == "stress" and info.has_stress is False)
             if absent:
-                found.append(Problem(("extra_data", name), f"`{target}` has no {part} here, so the mask has no effect."))
+                found.append(
+                    Problem(("extra_data", name), f"`{target}` has no {part} here, so the mask has no effect.")
+                )
         return found
 
     def problems(self) -> list[Problem]:
@@ -298,6 +302,15 @@ def _with_key(name: str, target: Any, masked: bool = False) -> Any:
     if isinstance(target, Mapping) and target.get("key") is None:
         return {**target, "key": name}
     return target
+
+
+def paired_key(energy_key: str, kind: str) -> str:
+    """The usual key beside an energy's: ``REF_forces`` beside ``REF_energy``, else ``forces``."""
+    for word in ("energy", "Energy", "ENERGY"):
+        if word in energy_key:
+            cased = {"energy": kind, "Energy": kind.capitalize(), "ENERGY": kind.upper()}[word]
+            return energy_key.replace(word, cased)
+    return kind
 
 
 def merged_targets(datasets: Iterable[DatasetOptions]) -> dict[str, TargetInfo]:

@@ -119,8 +119,12 @@ def to_mapping(options: RunOptions) -> dict[str, Any]:
 
 def dump_options(options: RunOptions) -> str:
     """Complete YAML: every option with its value; reads back equal."""
-    text = yaml.dump(to_mapping(options), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return str(text)
+    return as_yaml(to_mapping(options))
+
+
+def as_yaml(mapping: Mapping[str, Any]) -> str:
+    """In the order given, lists of plain values on one line."""
+    return str(yaml.dump(dict(mapping), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 def to_json_schema() -> dict[str, Any]:

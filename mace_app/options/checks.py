@@ -128,7 +128,12 @@ def _readout_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> 
                         f"(`mace_head_target: {model.mace_head_target}`).",
                     )
                 )
-    added_scalars = any(t.kind == "scalar" for name, t in targets.items() if name != model.mace_head_target)
+    added_scalars = any(
+        irrep.kind == "0e"
+        for name, target in targets.items()
+        if name != model.mace_head_target
+        for irrep in target.irreps
+    )
     if not added_scalars and not (internal and model.num_interactions > 1):
         for name in ("gate", "MLP_irreps"):
             if model.changed(name):

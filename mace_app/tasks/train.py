@@ -17,6 +17,7 @@ from mace_app.jobs import RunFolder
 from mace_app.model import MaceModel, ModelConfig, fit_baseline, fit_scaler
 from mace_app.options import RunOptions, dump_options, resolve_loss
 from mace_app.tasks.errors import Stopped, sentence
+from mace_app.tasks.export import native_beside
 from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
 from mace_app.tasks.statistics import label_statistics
@@ -213,16 +214,10 @@ def _finish(
         exported = export_metatomic(model, run.model_file, _metadata(options, run), _held_out(prepared))
     except ExportRefused as error:
         refused = error
+    length_unit = options.training_datasets[0].systems.length_unit
+    native = native_beside(model, run, _held_out(prepared), length_unit)
     splits = _evaluate_splits(model, options, prepared, recorder) if options.final_eval else {}
-    report: dict[str, Any] = {
-        "best_epoch": result.best_epoch,
-        "splits": {name: evaluation.to_json() for name, evaluation in splits.items()},
-    }
-    if exported is not None:
-        report["export"] = exported.to_json()
-        for check in exported.checks:
-            recorder.log(f"Export, {check}")
-    run.write_report(report)
+    _write_report(run, recorder, result, splits, exported, native)
     recorder.progress(phase="done", message="Done", eta_seconds=0.0, best_epoch=result.best_epoch)
     if refused is not None:
         raise refused
@@ -233,6 +228,35 @@ def _finish(
         done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
         return "stopped", f"Stopped after {done}; the best, {kept}. Resume continues."
     return "finished", None if result.reason is None else f"{result.reason} The best, {kept}."
+
+
+def _write_report(
+    run: RunFolder,
+    recorder: RunRecorder,
+    result: TrainingResult,
+    splits: dict[str, Evaluation],
+    exported: ExportReport | None,
+    native: dict[str, Any] | None,
+) -> None:
+    report: dict[str, Any] = {
+        "best_epoch": result.best_epoch,
+        "splits": {name: evaluation.to_json() for name, evaluation in splits.items()},
+    }
+    if exported is not None:
+        report["export"] = exported.to_json()
+        for check in exported.checks:
+            recorder.log(f"Export, {check}")
+    if native is not None:
+        report["native"] = native
+        recorder.log(_about_native(native))
+    run.write_report(report)
+
+
+def _about_native(native: dict[str, Any]) -> str:
+    if "refused" in native:
+        return f"No file for mace-torch: {native['refused']}"
+    left_out = f"; left out: {', '.join(native['left_out'])}" if native["left_out"] else ""
+    return f"{native['file']} for mace-torch: {native['target']}, checked with its own calculator{left_out}."
 
 
 def _held_out(prepared: PreparedData) -> GraphSet:
@@ -267,6 +291,7 @@ def _evaluate_splits(
                 options.training_datasets[0].systems.length_unit,
                 on_batch=on_batch,
                 most_atoms=options.architecture.training.batch_atom_bounds[1],
+                separate_blocks=options.architecture.training.log_separate_blocks,
             )
         except Stopped:
             break

@@ -176,7 +176,8 @@ class LossAccumulator:
             if count == 0:
                 continue
             divisor = count if self.terms[label].reduction == "mean" else self.structures
-            terms[label] = self.terms[label].weight * loss_sum / divisor
+            if self.terms[label].weight > 0:
+                terms[label] = self.terms[label].weight * loss_sum / divisor
             deviations[label] = absolute_sum / count
         return LossSummary(sum(terms.values()), terms, deviations)
 
@@ -190,7 +191,8 @@ class LossAccumulator:
 
 @dataclass(frozen=True)
 class LossSummary:
-    """Weighted terms of the labels that had values, and the mean |d| of each in normalised units."""
+    """Weighted terms of the labels that had values and have a weight, so that nothing to judge by is told from a loss
+    of 0; and the mean |d| of every label that had values, in normalised units."""
 
     total: float
     terms: dict[str, float]

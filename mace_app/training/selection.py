@@ -23,11 +23,12 @@ def monitored_value(
     """
     if not errors:
         return None
-    weighted = [terms[label].weight * value for label, value in loss.mean_deviations.items() if terms[label].weight]
+    if metric in ("loss", "weighted_mae") and not loss.terms:
+        return None
     if metric == "loss":
-        return loss.total if weighted else None
+        return loss.total
     if metric == "weighted_mae":
-        return math.fsum(weighted) if weighted else None
+        return math.fsum(terms[label].weight * value for label, value in loss.mean_deviations.items())
     if metric in ("mae_prod", "rmse_prod"):
         kind = metric.removesuffix("_prod")
         return math.prod(max(getattr(errors[label], kind), SMALLEST_FACTOR) for label in terms if label in errors)

@@ -338,7 +338,7 @@ class Trainer:
             state.best = Best(epoch, monitored, state.averaged_weights())
         self._record(epoch, trained, result, monitored, is_best)
         self._look(epoch, whole_epoch=True)
-        state.schedule.step(result.loss.total if result is not None and result.errors else trained.loss.total)
+        state.schedule.step(result.loss.total if result is not None and result.loss.terms else trained.loss.total)
         state.epoch, state.step = epoch, 0
         periodic = epoch % self.training.checkpoint_interval == 0
         self.keeper.save(force=epoch == self.last_epoch or periodic)
@@ -424,6 +424,8 @@ class Trainer:
         )
         if trained is not None:
             record["gradient_norm"] = self._gradient_norm()
+        if self.state.stage_two is not None:
+            record["stage"] = 2
         self.recorder.epoch(record)
         self.recorder.log(epoch_line(record, self.reported, self.last_epoch))
 

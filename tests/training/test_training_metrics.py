@@ -26,6 +26,51 @@ def test_units_are_those_people_use():
     }
 
 
+def test_per_structure_targets_are_found_by_their_whole_name():
+    """metatrain looks for the name anywhere in the label."""
+    names = ("energy", "energy/x", "mtt::energy_x", "mtt::energy")
+    targets = {name: TargetInfo(name, unit="eV") for name in names}
+    found = {label: (entry.unit, entry.divide) for label, entry in reported_labels(targets, ["energy"]).items()}
+    assert found.pop("energy") == ("eV", "nothing")
+    assert set(found.values()) == {("eV/atom", "atoms")} and len(found) == 3
+
+
+def test_a_mean_over_atoms_is_reported_as_it_is():
+    entry = reported_labels({"mtt::gap": TargetInfo("mtt::gap", unit="eV", aggregate="mean")})["mtt::gap"]
+    assert (entry.unit, entry.divide) == ("eV", "nothing")
+
+
+TENSOR = TargetInfo(
+    "mtt::t",
+    unit="e",
+    sample_kind="atom",
+    type={"spherical": {"irreps": [{"o3_lambda": 0, "o3_sigma": 1, "num": 2}, {"o3_lambda": 2, "o3_sigma": -1}]}},
+)
+
+
+def test_each_irrep_is_reported_by_itself_beside_the_whole_if_asked_for():
+    targets = {"energy": ENERGY, "mtt::t": TENSOR}
+    assert list(reported_labels(targets)) == ["energy", "energy.forces", "energy.stress", "mtt::t"]
+    reported = reported_labels(targets, separate_blocks=True)
+    blocks = ["mtt::t (λ=0 σ=+1)", "mtt::t (λ=2 σ=-1)"]
+    assert list(reported) == ["energy", "energy.forces", "energy.stress", "mtt::t", *blocks]
+    random = np.random.default_rng(0)
+    reference, error = random.normal(size=(6, 7)), random.normal(size=(6, 7))
+    reference[2, 4] = np.nan
+    known = {name: reported[name] for name in ("mtt::t", *blocks)}
+    accumulator = ErrorAccumulator(known, "cpu")
+    arrays = [torch.from_numpy(values) for values in (reference + error, reference)]
+    atoms, volumes = torch.tensor([3.0, 3.0]), torch.zeros(2)
+    accumulator.update(
+        *({name: entry.convert(values, atoms, volumes) for name, entry in known.items()} for values in arrays)
+    )
+    errors = accumulator.errors()
+    for name, columns in (("mtt::t", slice(0, 7)), (blocks[0], slice(0, 2)), (blocks[1], slice(2, 7))):
+        expected = abs(error)[:, columns][~np.isnan(reference[:, columns])]
+        assert errors[name].mae == pytest.approx(expected.mean(), rel=1e-12)
+        assert errors[name].count == expected.size
+
+
 def test_a_stress_that_came_as_virial_is_reported_as_virial_per_atom():
     target = TargetInfo("energy", "energy", "eV", has_stress=True, stress_from_virial=True)
     entry = reported_labels({"energy": target})["energy.stress"]

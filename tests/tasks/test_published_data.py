@@ -20,13 +20,13 @@ QM9 = {
 CARBON = {"energy": {"key": "energy", "unit": "eV", "forces": {"key": "force"}, "virial": {"key": "virial"}}}
 
 
-def train(folder: Path, data: Path, targets: dict[str, Any], **training: Any) -> RunFolder:
+def train(folder: Path, data: Path, targets: dict[str, Any], epochs: int, **training: Any) -> RunFolder:
     model = {"r_max": 4.0, "hidden_irreps": "8x0e + 8x1o", "max_ell": 2, "correlation": 2}
     value = {
         "seed": 1,
         "device": "cpu",
         "base_precision": 32,
-        "architecture": {"model": model, "training": {"num_epochs": 3, "batch_size": 8, **training}},
+        "architecture": {"model": model, "training": {"num_epochs": epochs, "batch_size": 8, **training}},
         "training_set": {"systems": {"read_from": str(data), "length_unit": "angstrom"}, "targets": targets},
         "validation_set": 0.1,
     }
@@ -35,16 +35,17 @@ def train(folder: Path, data: Path, targets: dict[str, Any], **training: Any) ->
 
 
 def assert_all_learnt(run: RunFolder, labels: list[str]) -> None:
-    first, *_, last = run.metrics().epochs
+    """More than the baseline, which the first epoch already has."""
+    untrained, first, *_, last = run.metrics().epochs
     for label in labels:
-        assert last[f"train/{label}/rmse"] < first[f"validation/{label}/rmse"] * 1.05, label
-    assert last["validation/loss"] < first["validation/loss"]
+        assert last[f"train/{label}/rmse"] < 0.97 * first[f"train/{label}/rmse"], label
+    assert last["validation/loss"] < untrained["validation/loss"]
     assert {check["label"] for check in run.report()["export"]["checks"]} >= set(labels)
 
 
 @pytest.mark.slow
 def test_six_scalars_of_qm9_train_at_once(published_data: Path, tmp_path: Path) -> None:
-    run = train(tmp_path, published_data / "qm9_100.xyz", QM9, per_structure_targets=["mtt::gap"])
+    run = train(tmp_path, published_data / "qm9_100.xyz", QM9, 20, per_structure_targets=["mtt::gap"])
     assert_all_learnt(run, list(QM9))
     units = run.metrics().units
     assert (units["mtt::U0"], units["mtt::gap"], units["mtt::mu"]) == ("Hartree/atom", "Hartree", "Debye")
@@ -52,6 +53,6 @@ def test_six_scalars_of_qm9_train_at_once(published_data: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_energy_forces_and_virial_of_carbon_train(published_data: Path, tmp_path: Path) -> None:
-    run = train(tmp_path, published_data / "carbon_virial_100.xyz", CARBON)
+    run = train(tmp_path, published_data / "carbon_virial_100.xyz", CARBON, 3)
     assert_all_learnt(run, ["energy", "energy.forces", "energy.stress"])
     assert run.metrics().units["energy.stress"] == "eV/atom"

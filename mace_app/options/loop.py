@@ -303,9 +303,9 @@ class LoopHypers(Options):
         help="End the run when its loss has been a hundred times its best for long, and keep the best epoch.",
         explanation=(
             "A learning rate that is far too high throws the weights to where no step brings them back. A run counts "
-            "as diverging when the training loss was more than a hundred times its lowest, and no better than half of "
-            "what the untrained model had, in three looks in a row over at least a hundred steps. A look is taken "
-            "every epoch, and every 500 steps of a longer one. A loss that is not a number ends a run in any case."
+            "as diverging when the training loss was more than a hundred times its lowest, and above that of the "
+            "untrained model, in five looks in a row over at least a hundred steps. A look is taken every epoch, and "
+            "every 500 steps of a longer one. A loss that is not a number ends a run in any case."
         ),
     )
 

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 FACTOR = 100.0  # times the lowest loss is far above it, whatever the kind of loss
-LEVEL = 0.5  # of the untrained model's loss: below it something has been learnt, and noise can be large
-LOOKS = 3
+LOOKS = 5
 STEPS = 100
 LOOK_EVERY = 500  # steps, in epochs that are longer
 
@@ -16,7 +15,7 @@ class DivergenceWatch:
     """Looks at the mean training loss of an epoch, or of its steps so far.
 
     A loss is bad when it is more than ``FACTOR`` times the lowest of an epoch (the untrained model's counts too) and
-    above ``LEVEL`` times the untrained model's. The training diverges when ``LOOKS`` looks in a row over at least
+    above the untrained model's: below that, something has been learnt and noise can be large. The training diverges when ``LOOKS`` looks in a row over at least
     ``STEPS`` steps were bad. What is decided depends on the losses alone, not on time, so a resumed run decides alike.
     """
 
@@ -40,7 +39,7 @@ class DivergenceWatch:
         if not math.isfinite(loss):
             return False  # another check deals with it
         far = self.lowest is not None and loss > FACTOR * self.lowest
-        if far and (self.untrained is None or loss > LEVEL * self.untrained):
+        if far and (self.untrained is None or loss > self.untrained):
             if self.bad_looks == 0:
                 self.bad_since = step
             self.bad_looks += 1

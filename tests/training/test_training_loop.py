@@ -1,87 +1,12 @@
 """The loop itself, over real graphs and a small real model."""
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_training import begin, folder, same
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tasks"))
-from small_data import options, write_waters
-
-from mace_app.data import prepare
-from mace_app.model import MaceModel, fit_baseline, fit_scaler
-from mace_app.options import parse_options, resolve_loss
-from mace_app.tasks.train import make_model
-from mace_app.training import CheckpointError, Trainer, load_checkpoint, load_model, trainer
-
-
-class Memory:
-    """A recorder that remembers, and asks to stop after so many looks."""
-
-    def __init__(self, folder: Path, looks: int | None = None) -> None:
-        self.folder, self.looks = folder, looks
-        self.records, self.arrays, self.lines, self.fields = [], {}, [], []
-
-    def log(self, text):
-        self.lines.append(text)
-
-    def epoch(self, record):
-        self.records.append(record)
-
-    def parity(self, arrays, epoch):
-        self.arrays = arrays
-
-    def progress(self, **fields):
-        self.fields.append(fields)
-
-    def checkpoint_path(self, kind):
-        return self.folder / f"{kind}.safetensors"
-
-    def stop_requested(self):
-        if self.looks is not None:
-            self.looks -= 1
-        return self.looks is not None and self.looks < 0
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
-    """``prepared(validation)``: 12 structures to train on, with or without 4 to validate."""
-    found = {}
-
-    def prepare_(validation: bool, count: int = 16):
-        if (validation, count) not in found:
-            folder = tmp_path_factory.mktemp("prepared")
-            value = options(write_waters(folder / "data.xyz", count), num_epochs=0)
-            value["validation_set"] = 0.25 if validation else 0.0
-            found[validation, count] = prepare(parse_options(value), folder / "data")
-        return found[validation, count]
-
-    return prepare_
-
-
-def begin(data, folder: Path, looks: int | None = None, seed: int = 3, **training) -> tuple[Trainer, Memory]:
-    value = parse_options(options(Path("data.xyz"), batch_size=2, **training))
-    torch.manual_seed(seed)
-    model: MaceModel = make_model(value, data)
-    fit_baseline(model.config, model.baseline, data.training)
-    fit_scaler(model.config, model.scaler, model.baseline, data.training)
-    hypers = value.architecture.training
-    recorder = Memory(folder, looks)
-    return Trainer(model, data, hypers, resolve_loss(hypers, model.config.targets), recorder, "cpu", seed), recorder
-
-
-def folder(tmp_path, name):
-    (tmp_path / name).mkdir()
-    return tmp_path / name
-
-
-def same(first: Path, second: Path) -> None:
-    one, two = load_file(first), load_file(second)
-    assert one.keys() == two.keys()
-    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+from mace_app.training import CheckpointError, load_checkpoint, load_model, trainer
 
 
 @pytest.mark.parametrize("looks", [3, 8, 17])

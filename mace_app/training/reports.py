@@ -72,15 +72,17 @@ def epoch_line(record: Mapping[str, Any], reported: Mapping[str, Reported], epoc
 def _shares(record: Mapping[str, Any]) -> list[str]:
     """``shares energy 12 % forces 88 %``; nothing where there is one term only. With several energies a derivative
     keeps the name of its energy."""
-    shares = {
-        key.removeprefix("loss_share/"): value for key, value in record.items() if key.startswith("loss_share/")
-    }
+    shares = {key.removeprefix("loss_share/"): value for key, value in record.items() if key.startswith("loss_share/")}
     if len(shares) < 2:
         return []
     short = {label: label.rpartition(".")[2] if label.endswith((".forces", ".stress")) else label for label in shares}
     if len(set(short.values())) < len(short):
         short = {label: label for label in shares}
-    return [f"shares {' '.join(f'{short[label]} {100 * share:.2g} %' for label, share in shares.items())}"]
+    return [f"shares {' '.join(f'{short[label]} {_percent(share)} %' for label, share in shares.items())}"]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.01 else f"{100 * share:.1g}"
 
 
 def shown(value: float, unit: str) -> str:

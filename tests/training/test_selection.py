@@ -26,7 +26,7 @@ def errors(value):
 
 def best_of(values, metric, terms, monkeypatch, data, folder, **training):
     """The epoch that is kept when the errors of the validation set are ``values``, from epoch 0 on."""
-    run, recorder = begin(data, folder, num_epochs=len(values) - 1, best_model_metric=metric, **training)
+    run, _ = begin(data, folder, num_epochs=len(values) - 1, best_model_metric=metric, **training)
     made = iter(values)
 
     def chosen(metric, _, loss, found):

@@ -11,6 +11,7 @@ import pytest
 from small_data import options, waters, write_options, write_waters
 
 from mace_app.__main__ import main
+from mace_app.files import sha256_of
 from mace_app.jobs import RunFolder
 from mace_app.options import load_options
 from mace_app.training import load_checkpoint, load_model
@@ -80,8 +81,12 @@ def test_the_report_is_of_the_best_epoch_and_the_export_was_checked(trained):
     validation = report["splits"]["validation"]
     for label in ("energy", "energy.forces"):
         assert validation[label]["mae"] == pytest.approx(record[f"validation/{label}/mae"], rel=1e-9)
-    assert {check["label"] for check in report["export"]["checks"]} == {"energy", "energy.forces"}
+    auxiliary = {"mtt::aux::mace_features", "mtt::aux::energy_last_layer_features"}
+    assert {check["label"] for check in report["export"]["checks"]} == {"energy", "energy.forces"} | auxiliary
     assert trained.model_file.stat().st_size > 1000
+    assert {check["label"] for check in report["native"]["checks"]} == {"energy", "energy.forces"}
+    assert report["native"]["sha256"] == sha256_of(trained.native_file)
+    assert "model.model" in [download.name for download in trained.downloads()]
 
 
 def test_periodic_checkpoints_and_the_best_one_can_be_loaded(trained):
@@ -112,6 +117,15 @@ def test_export_from_a_checkpoint_gives_a_checked_file(trained, tmp_path, capsys
     assert main(["export", str(trained.checkpoint_path("epoch_2")), "-o", str(output)]) == 0
     assert "energy.forces: agrees" in capsys.readouterr().out
     assert output.exists()
+
+
+def test_the_command_line_writes_the_format_that_the_name_asks_for(trained, tmp_path, capsys):
+    output = tmp_path / "water.model"
+    assert main(["export", str(trained.path), "-o", str(output)]) == 0
+    assert "energy.forces: agrees" in capsys.readouterr().out
+    assert output.exists()
+    assert main(["export", str(trained.path), "-o", str(tmp_path / "water.pth")]) == 2
+    assert "end it in `.pt` (metatomic) or `.model` (mace-torch)" in capsys.readouterr().err
 
 
 def test_a_second_run_does_not_go_into_the_same_folder(trained, capsys):

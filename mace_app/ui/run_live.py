@@ -1,10 +1,12 @@
 """The moving part of a run's page: progress, figures, charts. Timers run only while the run is under way."""
 
+from collections.abc import Mapping
 from functools import partial
 
 import streamlit as st
 
-from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, Progress, RunFolder, RunInfo
+from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, ParityLabel, Progress, RunFolder, RunInfo
+from mace_app.options import OptionsError, TargetInfo
 from mace_app.ui import charts
 from mace_app.ui.live_plotly import live_plotly
 from mace_app.ui.run_reader import (
@@ -135,10 +137,11 @@ def _charts(run: RunFolder) -> None:
                 figure = reader.kept(f"error {label}", state, partial(charts.error_figure, history, label, view))
                 live_plotly(figure, f"chart-error-{_key(label)}", f"{charts.title_of(label)}: error against epoch")
     _parity(reader)
-    st.subheader("Speed and schedule", anchor=False)
+    st.subheader("Course of the training", anchor=False)
     small = (
         ("chart-rate", "Learning rate", charts.learning_rate_figure),
         ("chart-shares", "Shares of the loss", charts.loss_share_figure),
+        ("chart-gradient", "Gradient norm", charts.gradient_norm_figure),
         ("chart-speed", "Structures per second", charts.throughput_figure),
         ("chart-seconds", "Seconds per epoch", charts.seconds_figure),
     )
@@ -180,18 +183,65 @@ def _parity(reader: RunReader) -> None:
         return
     st.subheader("Predictions on the validation set", anchor=False)
     st.caption(f"After epoch {parity.epoch}. Every point is one value; the dashed line is perfect agreement.")
-    numbers = reader.kept("numbers", signature(reader.run.path / "splits.json"), partial(_numbers, reader.run))
-    state = signature(reader.run.parity_file)
-    units = reader.history.units
+    targets = reader.kept("targets", signature(reader.run.options_file), partial(_targets, reader.run))
     with st.grid(2, min_column_width=340, gap="medium", key="run-parity") as grid:
         for label, data in parity.labels.items():
             with grid.cell():
-                figure = reader.kept(
-                    f"parity {label}",
-                    (state, bool(units)),
-                    partial(charts.parity_figure, label, data, units.get(label, ""), numbers),
-                )
-                live_plotly(figure, f"parity-{_key(label)}", f"{charts.title_of(label)}: prediction against reference")
+                _parity_panel(reader, label, data, targets)
+            if charts.is_spectrum(data) and _scalar(targets, label):
+                with grid.cell():
+                    _spectrum_panel(reader, label, data)
+
+
+def _parity_panel(reader: RunReader, label: str, data: ParityLabel, targets: Mapping[str, TargetInfo]) -> None:
+    """One label; what has several components lets a person choose among them."""
+    choices = {part.title: part for part in charts.components(label, data.reference.shape[1:], targets)}
+    title, chosen = charts.title_of(label), charts.ALL
+    if len(choices) > 1:
+        chosen = st.selectbox(
+            f"Shown of {markdown(title)}",
+            list(choices),
+            key=f"part-{_key(label)}",
+            help="All values together, or one component; the errors in the corner are those of what is shown.",
+            width=220,
+        )
+    part = choices.get(chosen) or choices[charts.ALL]
+    numbers = reader.kept("numbers", signature(reader.run.path / "splits.json"), partial(_numbers, reader.run))
+    unit = reader.history.units.get(label, "")
+    named = part.title if len(choices) > 1 and part.title != charts.ALL else ""
+    figure = reader.kept(
+        f"parity {label}",
+        (signature(reader.run.parity_file), unit, part.title),
+        lambda: charts.parity_figure(label, part.of(data), unit, numbers, part=named),
+    )
+    live_plotly(figure, f"parity-{_key(label)}", f"{title}: prediction against reference")
+
+
+def _spectrum_panel(reader: RunReader, label: str, data: ParityLabel) -> None:
+    """One structure of a target of many values, as curves."""
+    numbers = reader.kept("numbers", signature(reader.run.path / "splits.json"), partial(_numbers, reader.run))
+    row = charts.typical_row(data)
+    place = None if row is None else int(data.structure[row])
+    number = place if place is None or place >= len(numbers) else numbers[place]
+    unit = reader.history.units.get(label, "")
+    figure = reader.kept(
+        f"spectrum {label}",
+        (signature(reader.run.parity_file), unit),
+        partial(charts.spectrum_figure, label, data, unit, number),
+    )
+    live_plotly(figure, f"spectrum-{_key(label)}", f"{charts.title_of(label)}: curves of one structure")
+
+
+def _scalar(targets: Mapping[str, TargetInfo], label: str) -> bool:
+    return label in targets and targets[label].kind == "scalar"
+
+
+def _targets(run: RunFolder) -> Mapping[str, TargetInfo]:
+    """What the run's options say of its targets; empty if they can't be read."""
+    try:
+        return run.options().targets()
+    except (JobsError, OptionsError):
+        return {}
 
 
 def _numbers(run: RunFolder) -> list[int]:

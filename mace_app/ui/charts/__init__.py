@@ -1,29 +1,38 @@
 """Figures: pure functions from data to ``plotly.graph_objects.Figure``, tested without a browser."""
 
+from mace_app.ui.charts.components import ALL, Component, components
 from mace_app.ui.charts.history import (
     HistoryView,
     best_epoch,
     error_figure,
     error_unit,
+    gradient_norm_figure,
     headline,
     learning_rate_figure,
     loss_figure,
     loss_share_figure,
     measures,
     seconds_figure,
+    stage_two_epoch,
     throughput_figure,
 )
 from mace_app.ui.charts.parity import parity_errors, parity_figure
+from mace_app.ui.charts.spectrum import is_spectrum, spectrum_figure, typical_row
 from mace_app.ui.charts.style import DisplayUnit, display_unit, readable, three_digits, title_of
 
 __all__ = [
+    "ALL",
+    "Component",
     "DisplayUnit",
     "HistoryView",
     "best_epoch",
+    "components",
     "display_unit",
     "error_figure",
     "error_unit",
+    "gradient_norm_figure",
     "headline",
+    "is_spectrum",
     "learning_rate_figure",
     "loss_figure",
     "loss_share_figure",
@@ -32,7 +41,10 @@ __all__ = [
     "parity_figure",
     "readable",
     "seconds_figure",
+    "spectrum_figure",
+    "stage_two_epoch",
     "three_digits",
     "throughput_figure",
     "title_of",
+    "typical_row",
 ]

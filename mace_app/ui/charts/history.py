@@ -40,6 +40,11 @@ def best_epoch(history: MetricsHistory) -> int | None:
     )
 
 
+def stage_two_epoch(history: MetricsHistory) -> int | None:
+    """The first recorded epoch of stage two."""
+    return next((record["epoch"] for record in history.epochs if record.get("stage") == 2), None)
+
+
 def headline(history: MetricsHistory, label: str) -> tuple[str, str] | None:
     """Which error stands for the label: (split, measure), MAE on the validation set where there is one."""
     choices = [(split, measure) for split in ("validation", "train") for measure in ("mae", "rmse")]
@@ -74,6 +79,11 @@ def learning_rate_figure(history: MetricsHistory) -> go.Figure:
     return _single(history, "learning_rate", "Learning rate", PALETTE[2], logarithmic=True)
 
 
+def gradient_norm_figure(history: MetricsHistory) -> go.Figure:
+    """Length of the gradient before clipping, mean over the epoch."""
+    return _single(history, "gradient_norm", "Gradient norm", PALETTE[3], logarithmic=True)
+
+
 def throughput_figure(history: MetricsHistory) -> go.Figure:
     return _single(history, "structures_per_second", "Structures per second", PALETTE[6])
 
@@ -102,6 +112,7 @@ def loss_share_figure(history: MetricsHistory) -> go.Figure:
         )
     figure.update_yaxes(range=[0, 100])
     _whole_epochs(figure, history)
+    _mark_stage_two(figure, history)
     return figure
 
 
@@ -122,6 +133,7 @@ def _training_and_validation(
             _add_line(figure, epochs, scaled, f"{shown}, as measured", line_colour, view.logarithmic, pale=True)
         _add_line(figure, epochs, smooth(scaled, view.smoothing), shown, line_colour, view.logarithmic, unit=unit)
     _mark_best(figure, history, f"validation/{name}", unit)
+    _mark_stage_two(figure, history)
     figure.update_yaxes(type="log" if view.logarithmic else "linear", nticks=_ticks(view.logarithmic), tickformat="~g")
     _whole_epochs(figure, history)
     # A zoom is in the axis' units; it can't outlive a change of them.
@@ -178,6 +190,20 @@ def _mark_best(figure: go.Figure, history: MetricsHistory, key: str, unit: Displ
         )
 
 
+def _mark_stage_two(figure: go.Figure, history: MetricsHistory) -> None:
+    """A line before its first epoch: the loss means something else from there."""
+    epoch = stage_two_epoch(history)
+    if epoch is None:
+        return
+    figure.add_vline(
+        x=epoch - 0.5,
+        line={"width": 1, "dash": "dash", "color": PALETTE[3]},
+        annotation={
+            "text": "stage two", "font": {"color": PALETTE[3]}, "yanchor": "top", "xanchor": "left", "textangle": 0,
+        },
+    )  # fmt: skip
+
+
 def _single(history: MetricsHistory, key: str, title: str, line_colour: str, logarithmic: bool = False) -> go.Figure:
     epochs, values = history.column(key)
     if epochs and epochs[0] == 0:  # the untrained model: it took no steps
@@ -187,6 +213,7 @@ def _single(history: MetricsHistory, key: str, title: str, line_colour: str, log
     figure = base_figure("Epoch", title, 240)
     _whole_epochs(figure, history)
     _add_line(figure, epochs, values, title, line_colour, logarithmic)
+    _mark_stage_two(figure, history)
     figure.update_layout(showlegend=False, margin={"t": 12})
     figure.update_yaxes(
         type="log" if logarithmic else "linear", nticks=_ticks(logarithmic), tickformat="~g", rangemode="tozero"

@@ -55,13 +55,14 @@ def parity_errors(label: ParityLabel) -> ParityErrors | None:
 
 
 def parity_figure(
-    label: str, data: ParityLabel, unit: str, numbers: Sequence[int] = (), height: int = 380
+    label: str, data: ParityLabel, unit: str, numbers: Sequence[int] = (), height: int = 380, part: str = ""
 ) -> go.Figure:
     """Prediction against reference of one label with diagonal and errors; many points are coloured by density.
 
     Of more than ``MOST_POINTS`` points the crowded places are thinned, never the sparse ones, so every outlier is
     drawn. ``numbers`` gives the structures' numbers in their data set, in the order of the validation set. A point's
-    ``customdata`` is [number, place in the validation set], of an atom [number, place, atom].
+    ``customdata`` is [number, place in the validation set], of an atom [number, place, atom]. ``part`` names
+    what of the label ``data`` holds.
     """
     errors = parity_errors(data)
     if errors is None:
@@ -113,8 +114,16 @@ def parity_figure(
     figure.update_layout(
         showlegend=False,
         margin={"t": 30},
-        title={"text": plain_text(title_of(label)), "x": 0, "xref": "paper", "font": {"size": 14}, "y": 0.985},
+        title={
+            "text": plain_text(title_of(label) + (f" · {part}" if part else "")),
+            "x": 0,
+            "xref": "paper",
+            "font": {"size": 14},
+            "y": 0.985,
+        },
     )
+    # A zoom into one component means nothing for another.
+    figure.update_layout(uirevision=f"{label} {part}")
     figure.update_xaxes(range=[low - margin, high + margin], tickformat="~g")
     figure.update_yaxes(range=[low - margin, high + margin], tickformat="~g")
     return figure

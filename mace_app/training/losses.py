@@ -128,17 +128,19 @@ def _entry_loss(term: LossTerm, difference: torch.Tensor, reference: torch.Tenso
     if kind == "mae":
         return difference.abs()
     unit = 1.0 if term.unit is None else term.unit
+    delta = term.delta / unit
     if kind == "huber":
-        return _huber(difference, difference.new_tensor(term.delta / unit))
+        return _huber(difference, delta)
     if kind == "conditional_huber":
-        borders = reference.new_tensor([border / unit for border, _ in FORCE_REGIMES[:-1]])
-        factors = reference.new_tensor([factor for _, factor in FORCE_REGIMES])
-        regime = torch.bucketize(torch.linalg.vector_norm(reference, dim=-1), borders, right=True)
-        return _huber(difference, factors[regime].unsqueeze(-1) * (term.delta / unit))
+        norm = torch.linalg.vector_norm(reference, dim=-1, keepdim=True)
+        deltas = torch.full_like(norm, delta * FORCE_REGIMES[-1][1])
+        for border, factor in reversed(FORCE_REGIMES[:-1]):
+            deltas = torch.where(norm < border / unit, delta * factor, deltas)
+        return _huber(difference, deltas)
     raise ValueError(f"unknown loss type {term.type!r}")
 
 
-def _huber(difference: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
+def _huber(difference: torch.Tensor, delta: torch.Tensor | float) -> torch.Tensor:
     size = difference.abs()
     return torch.where(size <= delta, 0.5 * difference.square(), delta * (size - 0.5 * delta))
 

@@ -3,17 +3,18 @@
 Scalars per structure: the matrix X holds element counts [structures, elements], Y the values. W is the minimum-norm
 least-squares solution of X W = Y. Columns that are known (given by the user, or isolated atoms) are moved to the right
 side first: X_rest W_rest = Y − X_known W_known. For means over atoms X holds fractions. Scalars per atom: the mean over
-the atoms of an element. Spherical targets have a baseline in their invariant blocks; Cartesian ones have none, as no atom
-by itself has a direction. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
+the atoms of an element. Spherical targets have a baseline in their invariant blocks; Cartesian ones have none, as no
+atom by itself has a direction. Everything is float64. The baseline has no gradient, so forces and stress don't see it.
 
 Structures of one composition enter as one weighted row, their mean, so a set of a single molecule has rank 1 exactly.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from ase.data import chemical_symbols
 
 from mace_app.model.batch import element_indices
 from mace_app.model.buffers import Float64Buffers, module_names
@@ -22,7 +23,8 @@ from mace_app.model.errors import ModelError
 from mace_app.model.graph_source import GraphSource, chunks, element_counts
 from mace_app.options.target_info import TargetInfo
 
-Given = Mapping[str, float | Mapping[int, float]]
+GivenBaseline = float | str | Mapping[int, float | Sequence[float]]
+Given = Mapping[str, GivenBaseline]
 
 # Singular values below this part of the largest are rounding: counts of atoms never come that close to each other.
 _RANK = 1e-10
@@ -84,9 +86,10 @@ def fit_baseline(
 ) -> list[BaselineReport]:
     """Fill ``baseline`` from the training set and say how.
 
-    ``given`` is ``atomic_baseline`` of the options, ``{target: number}`` or ``{target: {Z: number}}``, and comes before
-    ``isolated_atoms`` (label → Z → energy), which come before the fit. Raises ModelError for a given target that can't
-    have a baseline.
+    ``given`` is ``atomic_baseline`` of the options and comes before ``isolated_atoms`` (label → Z → energy), which come
+    before the fit. For each target it is a number for all elements, numbers for some (a row of numbers for a target
+    with several values), ``fit`` (isolated atoms don't count) or ``isolated_atoms`` (all elements must have one).
+    Raises ModelError for a given target that can't have a baseline, and for an element without an isolated atom.
     """
     for target in given or {}:
         if target not in baseline:
@@ -166,19 +169,33 @@ def _weighted_rows(
 
 
 def _known(
-    config: ModelConfig, name: str, given: float | Mapping[int, float] | None, isolated: Mapping[int, float]
+    config: ModelConfig, name: str, given: GivenBaseline | None, isolated: Mapping[int, float]
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Values [elements, properties] with NaN where they have to be fitted, and where the others come from."""
+    if given == "isolated_atoms":
+        _check_isolated(config, name, isolated)
+    if isinstance(given, str):
+        isolated, given = {} if given == "fit" else isolated, None
     known = np.full((len(config.atomic_types), len(_columns(config.targets[name]))), np.nan)
     sources: dict[int, str] = {}
     for row, z in enumerate(config.atomic_types):
         if isinstance(given, Mapping) and z in given:
-            known[row], sources[z] = float(given[z]), "given"
+            known[row], sources[z] = given[z], "given"
         elif given is not None and not isinstance(given, Mapping):
-            known[row], sources[z] = float(given), "given"
+            known[row], sources[z] = given, "given"
         elif z in isolated:
             known[row], sources[z] = float(isolated[z]), "isolated atom"
     return known, sources
+
+
+def _check_isolated(config: ModelConfig, name: str, isolated: Mapping[int, float]) -> None:
+    missing = [f"{chemical_symbols[z]} ({z})" for z in config.atomic_types if z not in isolated]
+    if missing:
+        raise ModelError(
+            f"`atomic_baseline: {{{name}: isolated_atoms}}`, but the training data have no isolated atom with `{name}` "
+            f"of {', '.join(missing)}. Add frames of these atoms alone, marked `config_type=IsolatedAtom`, or use "
+            "`fit`."
+        )
 
 
 def _solve(

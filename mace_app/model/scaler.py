@@ -15,7 +15,7 @@ Normalised values, which losses see: y/σ for the label, (network·ρ)/s for the
 A residual of zero, or no label at all, leaves σ = 1 and gives a warning.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -68,6 +68,17 @@ class ScaleReport:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class GivenRows:
+    """Scales for some rows of a target: σ by atomic number (None for a target per structure), and ρ, 1 if not given."""
+
+    scale: Mapping[int | None, float]
+    property_scale: Mapping[int | None, Sequence[float]] = field(default_factory=dict)
+
+
+GivenScale = float | Mapping[int, float] | GivenRows
+
+
 def fit_scaler(
     config: ModelConfig,
     scaler: Scaler,
@@ -75,34 +86,68 @@ def fit_scaler(
     training: GraphSource,
     scale_targets: bool = True,
     energy_scale: str = "auto",
-    given: Mapping[str, float] | None = None,
+    given: Mapping[str, GivenScale] | None = None,
 ) -> list[ScaleReport]:
     """Fill ``scaler`` from the training set, after ``fit_baseline``, and say how.
 
-    ``given`` is ``fixed_scaling_weights`` of the options and comes first, even with ``scale_targets: false``.
+    ``given`` is ``fixed_scaling_weights`` of the options and comes first, even with ``scale_targets: false``: one
+    number for a target, or numbers for some elements of a target per atom, whose others are measured.
     """
-    for name, value in (given or {}).items():
-        if name not in config.targets:
-            raise ModelError(f"`fixed_scaling_weights` names `{name}`, which is no target of this model; remove it.")
-        if not value > 0:
-            raise ModelError(
-                f"`fixed_scaling_weights.{name}` is {value:g}, but targets are divided by it; give a number above 0."
-            )
-    measure = [name for name in config.targets if scale_targets and name not in (given or {})]
+    fixed = {name: _given_rows(config, name, value) for name, value in (given or {}).items()}
+    whole = {name for name, rows in fixed.items() if set(_rows(config, name)) <= set(rows.scale)}
+    measure = [name for name in config.targets if scale_targets and name not in whole]
     sums = {name: _Sums.zeros(config, name) for name in measure}
     for arrays in chunks(training) if measure else ():
         for name in measure:
             sums[name].add(config, baseline, arrays)
     reports = []
     for name in config.targets:
-        if name in (given or {}):
-            report = _constant(scaler, name, float((given or {})[name]), "given")
-        elif name not in sums:
-            report = _constant(scaler, name, 1.0, "off")
+        if name not in sums:
+            report = _constant(scaler, name, 1.0, "given" if name in whole else "off")
         else:
             report = _measured(config, scaler, sums[name], energy_scale)
+        if name in fixed:
+            report = _fixed(config, scaler, fixed[name], report)
         reports.append(report)
     return reports
+
+
+def _rows(config: ModelConfig, name: str) -> list[int | None]:
+    """What the rows of σ and ρ belong to."""
+    return [*config.atomic_types] if config.targets[name].sample_kind == "atom" else [None]
+
+
+def _given_rows(config: ModelConfig, name: str, value: GivenScale) -> GivenRows:
+    if name not in config.targets:
+        raise ModelError(f"`fixed_scaling_weights` names `{name}`, which is no target of this model; remove it.")
+    if isinstance(value, Mapping):
+        if config.targets[name].sample_kind != "atom":
+            raise ModelError(
+                f"`fixed_scaling_weights.{name}` has numbers for elements, but `{name}` has one value for each "
+                "structure; give one number."
+            )
+        value = GivenRows({z: scale for z, scale in value.items()})
+    elif not isinstance(value, GivenRows):
+        value = GivenRows(dict.fromkeys(_rows(config, name), float(value)))
+    for scale in value.scale.values():
+        if not scale > 0:
+            raise ModelError(
+                f"`fixed_scaling_weights.{name}` is {scale:g}, but targets are divided by it; give a number above 0."
+            )
+    return value
+
+
+def _fixed(config: ModelConfig, scaler: Scaler, given: GivenRows, measured: ScaleReport) -> ScaleReport:
+    """Write the given rows over what was measured."""
+    name, rows = measured.target, _rows(config, measured.target)
+    for row, key in enumerate(rows):
+        if key in given.scale:
+            scaler.scale(name)[row] = given.scale[key]
+            properties = torch.as_tensor(given.property_scale.get(key, 1.0), dtype=torch.float64)
+            scaler.property_scale(name)[row] = properties
+    source = measured.source if measured.source == "given" else f"given, {measured.source}"
+    warnings = [] if measured.source == "given" else measured.warnings
+    return ScaleReport(name, scaler.scale(name).tolist(), scaler.property_scale(name).tolist(), source, warnings)
 
 
 @dataclass
@@ -153,7 +198,7 @@ class _Sums:
             )
             if config.targets[self.name].aggregate == "mean":
                 expected = expected / np.diff(arrays["ptr"])[:, None]
-            expected = expected.reshape(len(labels), *[1] * (labels.ndim - 2), -1)
+            expected = np.reshape(expected, (len(labels), *[1] * (labels.ndim - 2), -1))
         sizes = np.ones(len(labels))
         if config.divides_by_atoms(self.name):
             sizes = np.diff(arrays["ptr"]).astype(float)

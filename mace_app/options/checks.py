@@ -171,7 +171,8 @@ def _length_problems(options: "RunOptions") -> list[Problem]:
 def _target_name_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
     found = []
     for option in ("atomic_baseline", "fixed_scaling_weights", "per_structure_targets"):
-        for name in getattr(training, option):
+        given = getattr(training, option)
+        for name in () if isinstance(given, str) else given:  # a path names no targets
             if name not in targets:
                 found.append(
                     Problem(
@@ -185,6 +186,10 @@ def _target_name_problems(training: TrainingHypers, targets: Mapping[str, Target
                         (option, name), f"`{name}` is no scalar, and a single atom can't have a direction: remove it."
                     )
                 )
+            elif option == "fixed_scaling_weights" and isinstance(given[name], dict):
+                if targets[name].sample_kind != "atom":
+                    why = f"`{name}` has one value for each structure, so its scale is one number, not one per element."
+                    found.append(Problem((option, name), why))
             elif option == "per_structure_targets" and targets[name].aggregate == "mean":
                 found.append(Problem((option, name), f"`{name}` is a mean and never divided by atoms: remove it."))
             elif option == "per_structure_targets" and targets[name].sample_kind != "system":
@@ -205,7 +210,8 @@ def _scale_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo],
     if not training.changed("energy_scale"):
         return []
     energies = [target for target in targets.values() if target.is_energy]
-    measured = [target for target in energies if target.name not in training.fixed_scaling_weights]
+    given = training.fixed_scaling_weights
+    measured = [target for target in energies if isinstance(given, str) or target.name not in given]
     if not measured:
         why = "no target is an energy" if not energies else "every energy has a fixed scale"
         return [Problem(("energy_scale",), f"`energy_scale` has no effect: {why}. Leave it at `auto`.")]

@@ -6,7 +6,7 @@ from mace_app.options.errors import Problem
 from mace_app.options.fields import option
 from mace_app.options.loop import LoopHypers
 from mace_app.options.loss import ConfigWeights, LossOptions
-from mace_app.options.normalisation import CHECKPOINT, PER_ELEMENT, Baseline, Scaling
+from mace_app.options.normalisation import FOUNDATION, Baseline, Scaling
 
 
 class TrainingHypers(LoopHypers):
@@ -101,12 +101,12 @@ class TrainingHypers(LoopHypers):
         default_factory=dict,
         title="Fixed scales",
         section="Normalisation",
-        help="Scales given by you instead of measured, one number for each target.",
+        help="Scales given by you instead of measured: a number for each target, or the run to take them from.",
         explanation=(
             "Useful to repeat another run exactly or to compare runs on different data. `{energy: 0.5}` divides "
-            "energies per atom and forces by 0.5 in their units. Targets not named are measured."
+            "energies per atom and forces by 0.5 in their units; a target per atom may have a number for each element. "
+            "A run folder or a `.safetensors` checkpoint stands for all its scales. What is not given is measured."
         ),
-        not_built_values={"a weight for each element": PER_ELEMENT, "the path of a checkpoint": CHECKPOINT},
     )
     atomic_baseline: Baseline = option(
         default_factory=dict,
@@ -115,11 +115,12 @@ class TrainingHypers(LoopHypers):
         help="What each element contributes before the network adds its part; fitted unless given.",
         explanation=(
             "Most of a total energy is a sum over atoms that no network should have to learn. Isolated atoms found in "
-            "the data are used, otherwise a least-squares fit. Give `{energy: {1: -13.6, 8: -432.1}}` to fix some or "
-            "all elements; the others are fitted around them. A single number holds for every element, and 0 turns it "
-            "off."
+            "the data are used, otherwise a least-squares fit; `{energy: fit}` and `{energy: isolated_atoms}` insist "
+            "on one of them. `{energy: {1: -13.6, 8: -432.1}}` fixes some or all elements, and the others are fitted "
+            "around them. A single number holds for every element, and 0 turns it off. A run folder or a "
+            "`.safetensors` checkpoint stands for the values of its targets."
         ),
-        not_built_values={"the path of a checkpoint": CHECKPOINT},
+        not_built_values={"foundation": FOUNDATION, "estimated": FOUNDATION},
     )
     best_model_metric: Literal["weighted_mae", "rmse_prod", "mae_prod", "loss"] = option(
         "weighted_mae",

@@ -4,9 +4,10 @@ import tempfile
 from pathlib import Path
 
 from mace_app.data import PreparedData, prepare
-from mace_app.model import Baseline, ModelConfig, Scaler, fit_baseline, fit_scaler
+from mace_app.model import Baseline, ModelConfig, Scaler
 from mace_app.options import RunOptions, dump_options, load_options, missing_files
 from mace_app.options.metatrain import Measured, to_metatrain
+from mace_app.tasks.normalisation import normalise
 
 PROGRAMS = ("mace-studio", "mtt")
 
@@ -39,11 +40,7 @@ def _measured(options: RunOptions, prepared: PreparedData) -> Measured:
     neighbours = graphs.avg_num_neighbors() if hypers.avg_num_neighbors == "auto" else hypers.avg_num_neighbors
     per_structure = tuple(training.per_structure_targets)
     config = ModelConfig(hypers, prepared.atomic_types, prepared.targets, neighbours, per_structure)
-    baseline, scaler = Baseline(config), Scaler(config)
-    tables = fit_baseline(config, baseline, graphs, prepared.isolated_atoms, training.atomic_baseline)
-    scales = fit_scaler(
-        config, scaler, baseline, graphs, training.scale_targets, training.energy_scale, training.fixed_scaling_weights
-    )
+    found = normalise(config, Baseline(config), Scaler(config), training, prepared)
     labels = {label for info in prepared.targets.values() for label in info.labels()}
     lacking = {label: int((~graphs.labels_present(label)).sum()) for label in sorted(labels)}
     return Measured(
@@ -53,8 +50,8 @@ def _measured(options: RunOptions, prepared: PreparedData) -> Measured:
         isolated_atoms=max((len(table) for table in prepared.isolated_atoms.values()), default=0),
         baseline={
             table.target: {z: values[0] for z, values in table.values.items()}
-            for table in tables
+            for table in found.baselines
             if all(len(values) == 1 for values in table.values.values())
         },
-        scale={report.target: report.scale[0] for report in scales if report.source == "forces"},
+        scale={report.target: report.scale[0] for report in found.scales if report.source in ("forces", "given")},
     )

@@ -14,10 +14,11 @@ from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
 from mace_app.jobs import RunFolder
-from mace_app.model import MaceModel, ModelConfig, fit_baseline, fit_scaler
+from mace_app.model import MaceModel, ModelConfig
 from mace_app.options import RunOptions, dump_options, resolve_loss
 from mace_app.tasks.errors import Stopped, sentence
 from mace_app.tasks.export import native_beside
+from mace_app.tasks.normalisation import normalise
 from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
 from mace_app.tasks.statistics import label_statistics
@@ -157,32 +158,10 @@ def make_model(options: RunOptions, prepared: PreparedData) -> MaceModel:
 
 
 def fit_normalisation(model: MaceModel, options: RunOptions, prepared: PreparedData, recorder: RunRecorder) -> None:
-    training = options.architecture.training
     recorder.progress(phase="preparing", message="Fitting baseline and scale")
-    baselines = fit_baseline(
-        model.config, model.baseline, prepared.training, prepared.isolated_atoms, training.atomic_baseline
-    )
-    for baseline in baselines:
-        atoms = ", ".join(
-            f"{z}: {', '.join(f'{value:.6g}' for value in values)} ({baseline.sources[z]})"
-            for z, values in baseline.values.items()
-        )
-        recorder.log(f"Baseline of {baseline.target}: {atoms}")
-    scales = fit_scaler(
-        model.config,
-        model.scaler,
-        model.baseline,
-        prepared.training,
-        training.scale_targets,
-        training.energy_scale,
-        training.fixed_scaling_weights,
-    )
-    for scale in scales:
-        recorder.log(f"Scale of {scale.target}: {', '.join(f'{s:.6g}' for s in scale.scale)} ({scale.source})")
-    for warning in [text for report in baselines for text in report.warnings] + [
-        text for report in scales for text in report.warnings
-    ]:
-        recorder.log(f"Warning: {warning}")
+    training = options.architecture.training
+    for line in normalise(model.config, model.baseline, model.scaler, training, prepared).lines():
+        recorder.log(line)
 
 
 def _metadata(options: RunOptions, run: RunFolder) -> ExportMetadata:

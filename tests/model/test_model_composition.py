@@ -4,6 +4,7 @@ from ase import Atoms
 from graph_fixtures import CHARGE, DIPOLE, ENERGY, Graphs, small_config
 
 from mace_app.model import Baseline, ModelError, fit_baseline
+from mace_app.options import TargetInfo
 
 PLANTED = {1: -13.6, 6: -1028.5, 8: -2041.25}
 
@@ -98,3 +99,44 @@ def test_per_atom_values_get_the_mean_of_their_element_and_vectors_get_none() ->
 def test_a_baseline_for_a_vector_is_refused() -> None:
     with pytest.raises(ModelError, match="`mtt::dipole`, which has no baseline; those with one are `energy`"):
         fit(planted(molecules("H2O")), ENERGY, DIPOLE, given={"mtt::dipole": 0.0})
+
+
+def test_words_insist_on_the_fit_or_on_isolated_atoms() -> None:
+    source = planted(molecules("H2O", "CH4", "CO2"))
+    isolated = {"energy": {1: -13.0, 6: -1000.0, 8: -2000.0}}
+    baseline, reports = fit(source, isolated=isolated, given={"energy": "fit"})
+    np.testing.assert_allclose(baseline.values("energy")[:, 0], list(PLANTED.values()), rtol=1e-12)
+    assert set(reports["energy"].sources.values()) == {"fitted"}
+    baseline, reports = fit(source, isolated=isolated, given={"energy": "isolated_atoms"})
+    assert baseline.values("energy")[:, 0].tolist() == [-13.0, -1000.0, -2000.0]
+    with pytest.raises(ModelError, match=r"no isolated atom with `energy` of C \(6\), O \(8\)"):
+        fit(source, isolated={"energy": {1: -13.0}}, given={"energy": "isolated_atoms"})
+
+
+def test_a_target_with_several_values_may_be_given_a_row_for_an_element() -> None:
+    two = TargetInfo("mtt::two", num_subtargets=2)
+    source = Graphs(molecules("H2O", "CH4"), [{"mtt::two": [[5.0, 50.0]]}, {"mtt::two": [[9.0, 90.0]]}])
+    baseline, reports = fit(source, two, given={"mtt::two": {1: [2.0, 20.0]}})
+    np.testing.assert_allclose(baseline.values("mtt::two"), [[2, 20], [1, 10], [1, 10]], rtol=1e-12)
+    assert reports["mtt::two"].sources == {1: "given", 6: "fitted", 8: "fitted"}
+
+
+def test_whole_numbers_are_numbers() -> None:
+    baseline, _ = fit(planted(molecules("H2O", "CH4", "CO2")), given={"energy": {1: -14, 6: -1028, 8: -2041}})
+    assert baseline.values("energy")[:, 0].tolist() == [-14.0, -1028.0, -2041.0]
+
+
+def test_only_the_invariant_part_of_a_spherical_target_has_a_baseline() -> None:
+    entries = [{"o3_lambda": 1, "o3_sigma": 1, "num": 1}, {"o3_lambda": 0, "o3_sigma": 1, "num": 1}]
+    target = TargetInfo("mtt::both", type={"spherical": {"irreps": entries}})
+    labels = [[[7.0, 8.0, 9.0, sum(PLANTED[z] for z in a.numbers)]] for a in molecules("H2O", "CH4", "CO2")]
+    baseline, _ = fit(Graphs(molecules("H2O", "CH4", "CO2"), [{"mtt::both": label} for label in labels]), target)
+    np.testing.assert_allclose(baseline.values("mtt::both")[:, 3], list(PLANTED.values()), rtol=1e-12)
+    assert not baseline.values("mtt::both")[:, :3].any()
+
+
+def test_a_mean_over_atoms_has_the_mean_of_its_elements() -> None:
+    gap = TargetInfo("mtt::gap", aggregate="mean")
+    labels = [[[sum(PLANTED[z] for z in atoms.numbers) / len(atoms)]] for atoms in molecules("H2O", "CH4", "CO2")]
+    baseline, _ = fit(Graphs(molecules("H2O", "CH4", "CO2"), [{"mtt::gap": label} for label in labels]), gap)
+    np.testing.assert_allclose(baseline.values("mtt::gap")[:, 0], list(PLANTED.values()), rtol=1e-12)

@@ -7,6 +7,7 @@ from ase import Atoms
 from graph_fixtures import CHARGE, DIPOLE, ENERGY, Graphs, batch_of, crystal, ethanol, small_config, small_model
 
 from mace_app.model import Baseline, MaceModel, ModelError, Scaler, fit_scaler
+from mace_app.model.scaler import GivenRows
 from mace_app.options import TargetInfo
 
 WATER = Atoms("OH2", positions=[[0, 0, 0], [0.9, 0, 0], [0, 0.9, 0]])
@@ -138,3 +139,53 @@ def test_a_structure_far_from_the_origin_loses_nothing_in_float32() -> None:
     far.positions += 1e4
     near.positions = far.positions - 1e4
     torch.testing.assert_close(batch_of(model, near).vectors, batch_of(model, far).vectors, rtol=0, atol=1e-7)
+
+
+def test_some_elements_may_be_given_a_scale_and_the_others_are_measured() -> None:
+    source = Graphs([WATER], [{"charge": [[-0.8], [0.3], [0.5]]}])
+    measured = np.sqrt((0.09 + 0.25) / 2)
+    scaler, reports = fit(source, CHARGE, given={"charge": {8: 3.0}})
+    np.testing.assert_allclose(scaler.scale("charge")[[0, 2]], [measured, 3.0], rtol=1e-14)
+    assert reports["charge"].source == "given, residual"
+    scaler, reports = fit(source, CHARGE, given={"charge": {1: 1.0, 6: 2.0, 8: 3.0}})
+    assert scaler.scale("charge").tolist() == [1.0, 2.0, 3.0] and reports["charge"].source == "given"
+    with pytest.raises(ModelError, match="one value for each structure"):
+        fit(ENERGIES, ENERGY, given={"energy": {1: 1.0}})
+    with pytest.raises(ModelError, match="above 0"):
+        fit(source, CHARGE, given={"charge": {8: 0.0}})
+
+
+def test_rows_of_another_model_bring_the_scales_of_their_properties() -> None:
+    two = replace(CHARGE, name="mtt::two", num_subtargets=2)
+    source = Graphs([WATER], [{"mtt::two": [[3.0, 0.1], [1.0, np.nan], [2.0, 0.2]]}])
+    rows = GivenRows({8: 5.0}, {8: [0.5, 2.0]})
+    scaler, _ = fit(source, two, given={"mtt::two": rows})
+    assert scaler.scale("mtt::two")[2].item() == 5.0 and scaler.property_scale("mtt::two")[2].tolist() == [0.5, 2.0]
+    plain, _ = fit(source, two)
+    torch.testing.assert_close(scaler.scale("mtt::two")[0], plain.scale("mtt::two")[0])
+    torch.testing.assert_close(scaler.property_scale("mtt::two")[0], plain.property_scale("mtt::two")[0])
+
+
+def test_a_residual_of_exactly_zero_never_becomes_nan() -> None:
+    """metatrain leaves a scale of 0 and trains on NaN."""
+    plain = replace(ENERGY, has_forces=False, has_stress=False)
+    source = Graphs([WATER], [{"energy": [[-9.0]], "charge": [[0.0]] * 3}])
+    scaler, reports = fit(source, plain, CHARGE, baseline=BASELINE)
+    for name in ("energy", "charge"):
+        assert torch.isfinite(scaler.scale(name)).all() and (scaler.scale(name) == 1).all()
+        assert reports[name].source == "floor" and reports[name].warnings
+
+
+def test_several_irreps_share_one_scale_and_each_copy_has_its_own_over_all_components() -> None:
+    """Two numbers (0e) and one l=1 block: a row [a, b, y, z, x]; 2 structures, one value of the second unknown."""
+    entries = [{"o3_lambda": 0, "o3_sigma": 1, "num": 2}, {"o3_lambda": 1, "o3_sigma": 1, "num": 1}]
+    target = TargetInfo("mtt::several", type={"spherical": {"irreps": entries}})
+    rows = [[4.0, 0.3, 1.0, 2.0, 2.0], [2.0, np.nan, 0.0, 0.0, 1.0]]
+    source = Graphs([OXYGEN, OXYGEN], [{"mtt::several": [row]} for row in rows])
+    scaler, _ = fit(source, target)
+    everything = 16 + 0.09 + 1 + 4 + 4 + 4 + 1
+    sigma = np.sqrt(everything / 9)
+    assert scaler.scale("mtt::several").item() == pytest.approx(sigma, rel=1e-14)
+    vector = np.sqrt((1 + 4 + 4 + 1) / 6)
+    full = sigma * scaler.property_scale("mtt::several")[0]
+    np.testing.assert_allclose(full, [np.sqrt(10), 0.3, vector, vector, vector], rtol=1e-14)

@@ -147,9 +147,8 @@ NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("model.max_ell", {"model": {"max_ell": 0, "hidden_irreps": "8x0e"}}),
     ("training.distributed", {"training": {"distributed": True}}),
     ("training.distributed_port", {"training": {"distributed_port": 40000}}),
-    ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": {"energy": {1: 0.5}}}}),
-    ("training.fixed_scaling_weights", {"training": {"fixed_scaling_weights": "scaler.ckpt"}}),
-    ("training.atomic_baseline", {"training": {"atomic_baseline": "composition.ckpt"}}),
+    ("training.atomic_baseline", {"training": {"atomic_baseline": "foundation"}}),
+    ("training.atomic_baseline", {"training": {"atomic_baseline": {"energy": "estimated"}}}),
     ("training.loss", {"training": {"loss": "shift_agnostic_mse"}}),
     ("training.loss.energy.type", {"training": {"loss": {"energy": "pointwise"}}}),
     ("training.finetune", {"training": {"finetune": {"method": "full"}}}),
@@ -213,6 +212,11 @@ NO_EFFECT: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("model.mace_head_target", {"model": {"mace_head_target": "enrgy"}}, "Did you mean `energy`"),
     ("training.atomic_baseline.enery", {"training": {"atomic_baseline": {"enery": 1}}}, "Did you mean `energy`"),
+    (
+        "training.fixed_scaling_weights.energy",
+        {"training": {"fixed_scaling_weights": {"energy": {1: 0.5}}}},
+        "one number",
+    ),
     ("training.per_structure_targets.gap", {"training": {"per_structure_targets": ["gap"]}}, "`energy`"),
 ]
 
@@ -289,6 +293,38 @@ def test_baselines_may_be_partial_integers_and_text_numbers() -> None:
         "atomic numbers"
         in problems_with(training={"atomic_baseline": {"energy": {"H": 1}}})["training.atomic_baseline"]
     )
+
+
+def test_baselines_and_scales_may_be_words_tables_or_one_of_our_runs() -> None:
+    words = TrainingHypers(atomic_baseline={"energy": "isolated_atoms", "charge": "fit"}).atomic_baseline
+    assert words == {"energy": "isolated_atoms", "charge": "fit"}
+    assert TrainingHypers(atomic_baseline="runs/one", fixed_scaling_weights="a/best.safetensors").changed(
+        "atomic_baseline"
+    )
+    charge = {"systems": "a.xyz", "targets": {"charge": {"sample_kind": "atom"}}}
+    scales = {"fixed_scaling_weights": {"charge": {"1": "2e-1", 8: 3}}}
+    tree = parse_options({"training_set": charge, "architecture": {"training": scales}})
+    assert tree.architecture.training.fixed_scaling_weights == {"charge": {1: 0.2, 8: 3.0}}
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "word"),
+    [
+        ("atomic_baseline", "composition_model.ckpt", "checkpoint of metatrain"),
+        ("fixed_scaling_weights", "scaler.ckpt", "checkpoint of metatrain"),
+        ("atomic_baseline", "mace.model", "model of MACE"),
+        ("atomic_baseline", "fit", "atomic_baseline: {energy: fit}"),
+        ("atomic_baseline", {"energy": "isolated atoms"}, "`isolated_atoms`"),
+        ("atomic_baseline", {"energy": {}}, "empty"),
+        ("atomic_baseline", {"energy": float("nan")}, "must be a number"),
+        ("fixed_scaling_weights", {"charge": {8: 0}}, "more than 0"),
+        ("fixed_scaling_weights", {"energy": True}, "must be a number"),
+        ("fixed_scaling_weights", " ", "empty"),
+    ],
+)
+def test_what_is_no_baseline_or_scale_is_refused_with_the_way_out(option: str, value: Any, word: str) -> None:
+    problems = problems_with(training={option: value})
+    assert list(problems) == [f"training.{option}"] and word in problems[f"training.{option}"]
 
 
 def test_zero_epochs_and_no_clipping_are_possible() -> None:

@@ -40,6 +40,15 @@ def test_a_weight_is_that_of_the_structure_times_that_of_its_type(write, tmp_pat
     assert weights_of(prepare(without, tmp_path / "b").training) == {0: 5.0, 1: 10.0, 2: 3.0, 3: 1.0, 4: 1.0}
 
 
+def test_weights_stay_with_their_structures_through_the_split_and_in_any_order(write, prepared):
+    frames = [water(-2000.0 - n, 0.01 * n, comment=f"config_weight={n}") for n in range(9)]
+    data = prepared(write(frames), validation_set=0.4)
+    for graphs in (data.training, data.validation):
+        backwards = np.arange(len(graphs))[::-1]
+        assert graphs.collate(backwards)["weight"].tolist() == graphs.structure_ids[backwards, 1].tolist()
+    assert data.training.structure_ids[:, 1].tolist() != list(range(len(data.training)))
+
+
 def test_structures_without_a_word_about_weights_have_the_weight_one(write, prepared):
     data = prepared(write(waters(4)), validation_set=0.25)
     assert (data.training.collate([0, 1, 2])["weight"] == np.ones(3)).all()

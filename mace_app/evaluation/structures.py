@@ -1,8 +1,9 @@
 """Predictions written beside the structures they belong to."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +15,11 @@ from mace_app.training.metrics import Reported
 def write_predictions(
     path: Path, graphs: GraphSet, predictions: Mapping[str, np.ndarray], reported: Mapping[str, Reported]
 ) -> None:
-    """``.xyz``: extended xyz with ``predicted_<label>`` in info or arrays; ``.npz``: the arrays as they are.
+    """``.xyz``: extended xyz with ``predicted_<label>`` in info or arrays; ``.npz``: the arrays as they are, under the
+    names of their labels, and ``n_atoms``.
 
-    Values are physical and undivided: total energies, forces, stress.
+    Values are physical and undivided: total energies, forces, stress. In extended xyz one matrix stays a matrix, and
+    everything else is one row, components slow and properties fast, as the reader of labels takes it.
     """
     if path.suffix == ".npz":
         with atomic_open(path) as stream:
@@ -25,28 +28,43 @@ def write_predictions(
     from ase.io import write
 
     first_atom = np.concatenate(([0], np.cumsum(graphs.n_atoms)))
+    names = column_names(predictions)
     with atomic_open(path, "w") as stream:
         for index in range(len(graphs)):
             atoms = graphs.atoms(index)
             for label, values in predictions.items():
-                name = f"predicted_{column_name(label)}"
                 if reported[label].per_atom:
                     rows = values[first_atom[index] : first_atom[index + 1]]
-                    atoms.set_array(name, rows.reshape(len(rows), -1).squeeze(-1) if rows[0].size == 1 else flat(rows))
+                    rows = rows.reshape(len(rows), -1)
+                    atoms.set_array(names[label], rows[:, 0] if rows.shape[1] == 1 else rows)
                 else:
-                    row = values[index]
-                    atoms.info[name] = float(row.reshape(-1)[0]) if row.size == 1 else row.reshape(-1)
+                    atoms.info[names[label]] = in_comment(values[index])
             text = StringIO()
             write(text, atoms, format="extxyz")
             stream.write(text.getvalue())
 
 
-def flat(rows: np.ndarray) -> np.ndarray:
-    return rows.reshape(len(rows), -1)
+def in_comment(value: np.ndarray) -> Any:
+    """One value as ASE has to be given it so that it reads the same again.
+
+    ASE takes nine plain numbers for a matrix in Fortran's order, but leaves a list alone.
+    """
+    if value.size == 1:
+        return float(value.reshape(-1)[0])
+    if value.shape in ((3, 3), (3, 3, 1)):
+        return value.reshape(3, 3)
+    row = value.reshape(-1)
+    return row.tolist() if row.size == 9 else row
 
 
-def column_name(label: str) -> str:
-    """``forces`` for ``energy.forces`` and so on: what the file format takes as a key."""
-    name, _, part = label.rpartition(".")
-    chosen = part if name == "energy" else label
-    return "".join(character if character.isalnum() else "_" for character in chosen)
+def column_names(labels: Iterable[str]) -> dict[str, str]:
+    """``predicted_forces`` for ``energy.forces`` and so on: what the file format takes as a key; all different."""
+    names: dict[str, str] = {}
+    for label in labels:
+        target, _, part = label.rpartition(".")
+        chosen = part if target == "energy" else label
+        name = "predicted_" + "".join(character if character.isalnum() else "_" for character in chosen)
+        while name in names.values():
+            name += "_"
+        names[label] = name
+    return names

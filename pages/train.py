@@ -16,7 +16,7 @@ from mace_app.ui.train_page import (
 )
 from mace_app.ui.train_review import review_step
 from mace_app.ui.train_targets import key_problems, targets_step
-from mace_app.ui.wizard import draft_targets, entries, problems_by_step, read_from, session_draft
+from mace_app.ui.wizard import draft_targets, entries, length_unit, problems_by_step, read_from, session_draft
 
 st.title("Train", anchor=False)
 space = workspace()
@@ -34,6 +34,7 @@ form = Form(
     problems=problems if draft.values else [],
     targets=draft_targets(draft),
     elements=chosen_elements(space, files),
+    length_unit=length_unit(draft),
     groups=chosen_groups(space, files),
     advanced=advanced,
     editors=EDITORS,

@@ -110,7 +110,7 @@ def _findings(findings: list[Finding]) -> None:
 
 
 def _key_table(inspection: Inspection) -> None:
-    st.subheader("Everything in the file", anchor=False)
+    st.header("Everything in the file", anchor=False)
     if not inspection.keys:
         st.caption("The file holds positions only.")
         return
@@ -143,7 +143,7 @@ def _shape(shape: list[int]) -> str:
 
 
 def _distributions(identifier: str, inspection: Inspection) -> None:
-    st.subheader("Composition and distributions", anchor=False)
+    st.header("Composition and distributions", anchor=False)
     with st.grid(2, min_column_width=320, gap="medium") as grid:
         if len(inspection.elements) > 0:
             with grid.cell():

@@ -259,7 +259,9 @@ def _keys(value: Any) -> Iterable[str]:
 def target_names(form: Form, item: OptionField, loc: Loc) -> None:
     """Several targets, chosen from those that are trained."""
     current = [str(name) for name in form.value(item, loc) or []]
-    names = [name for name, target in form.targets.items() if target.sample_kind == "system"]
+    names = [
+        name for name, target in form.targets.items() if target.sample_kind == "system" and target.aggregate == "sum"
+    ]
     bound = form.bound(item, loc, current, list)
     st.multiselect(
         form.label(item, loc), list(dict.fromkeys([*names, *current])), placeholder="none", select_all=False, **bound

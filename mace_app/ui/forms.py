@@ -70,6 +70,7 @@ class Form:
     brief: bool = False
     unmarked: bool = False
     groups: Sequence[str] = ()
+    length_unit: str = "Å"
     prefix: str = PREFIX
     editors: Mapping[str, "Editor"] = field(default_factory=dict)
     wide_editors: Mapping[str, "Editor"] = field(default_factory=dict)
@@ -127,7 +128,7 @@ class Form:
         ]
         if self.advanced:
             for title in dict.fromkeys(item.section for item, _ in shown):
-                st.subheader(title, anchor=False)
+                st.header(title, anchor=False)
                 self._fields([(item, loc) for item, loc in shown if item.section == title], title)
         else:
             self._fields(shown, parts[0].model.__name__)
@@ -177,8 +178,8 @@ class Form:
         """Title and unit. An edited field is marked by a style rule: a badge in the label would be read out as code."""
         if self.draft.has(loc) and not self.unmarked:
             self._edited.append(loc)
-        said = item.unit is None or item.unit in item.title.lower()
-        return item.title if said else f"{item.title} ({item.unit})"
+        unit = self.length_unit if item.unit == "Å" else item.unit
+        return item.title if unit is None or unit in item.title.lower() else f"{item.title} ({unit})"
 
     def mark_edited(self) -> None:
         """Draw the marks of the fields that were drawn; call once, at the end."""
@@ -278,6 +279,7 @@ class Form:
                 label_visibility="collapsed",
                 validate=conversions.NUMBER_PATTERN,
                 placeholder="Enter a number",
+                help=self.help(item),
                 on_change=lambda: self.store(item, loc, conversions.read_number(st.session_state[number_key])),
             )
 

@@ -36,7 +36,7 @@ def sample_cards(space: Workspace) -> None:
     present = [sample for sample in samples.SAMPLES if sample.path.is_file()]
     if not present:
         return
-    st.subheader("Try with the sample", anchor=False)
+    st.header("Try with the sample", anchor=False)
     first = not space.datasets()
     with st.container(key="home-samples"):
         for place, sample in zip(st.columns(len(present), gap="small"), present, strict=True):
@@ -62,7 +62,7 @@ def recent_runs(space: Workspace) -> None:
     infos = _infos(space)[:RECENT]
     if not infos:
         return
-    st.subheader("Latest runs", anchor=False)
+    st.header("Latest runs", anchor=False)
     for run, info in infos:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.badge(info.state, color=STATE_COLOURS[info.state])  # type: ignore[arg-type]

@@ -21,11 +21,22 @@ def build(channels: int, highest: int) -> str:
 def popover(key: str, scalars_only: bool, use: Callable[[str], None]) -> None:
     """A button that opens the builder; ``use`` is called with the text that was built."""
     with st.popover("Build", icon=":material/build:", key=key):
-        channels = st.select_slider("Channels", CHANNELS, value=16 if scalars_only else 64, key=f"{key}-channels")
+        channels = st.select_slider(
+            "Channels",
+            CHANNELS,
+            value=16 if scalars_only else 64,
+            key=f"{key}-channels",
+            help="How many numbers of each kind. Twice as many cost about twice the time and memory.",
+        )
         highest = 0
         if not scalars_only:
             chosen = st.segmented_control(
-                "Highest angular momentum", list(SHAPES), default=1, required=True, key=f"{key}-highest"
+                "Highest angular momentum",
+                list(SHAPES),
+                default=1,
+                required=True,
+                key=f"{key}-highest",
+                help="Up to which l there are features: 0 scalars, 1 vectors, 2 and 3 tensors.",
             )
             highest = int(chosen or 0)
             st.caption(SHAPES[highest].capitalize() + ".")

@@ -31,7 +31,7 @@ def mapping_editor(folder: DatasetFolder, keys: Mapping[str, Key], suggestion: M
     now = {"length_unit": st.session_state[f"{prefix}unit"], "targets": decided(targets)}
     confirmed = stored == now
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader("What the keys mean", anchor=False, width="content")
+        st.header("What the keys mean", anchor=False, width="content")
         if confirmed:
             st.badge("confirmed", color="green", icon=":material/check:")
         elif stored is None and targets:

@@ -6,7 +6,7 @@ model's description in it. See https://huggingface.co/docs/safetensors.
 
 import json
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,12 @@ from mace_app.options import OptionsError, TargetInfo
 
 MOST_HEADER_BYTES = 100_000_000
 KEY = "mace_studio"
+LENGTH_WORDS = {"": "Å", "angstrom": "Å", "bohr": "bohr", "nanometer": "nm"}
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Elements as atomic numbers; ``cutoff`` of one layer in Å; unknown is empty or None."""
+    """Elements as atomic numbers; ``cutoff`` of one layer in ``length_unit``; unknown is empty or None."""
 
     elements: list[int]
     targets: list[TargetInfo]
@@ -27,6 +28,7 @@ class ModelFacts:
     layers: int | None
     irreps: str
     precision: int | None
+    length_unit: str = "Å"
 
 
 def model_facts(run: RunFolder) -> ModelFacts:
@@ -37,10 +39,18 @@ def model_facts(run: RunFolder) -> ModelFacts:
     config = header.get("config") if header else None
     if isinstance(config, dict):
         try:
-            return _from_config(config, header.get("precision") if header else None)
+            return replace(_from_config(config, header.get("precision") if header else None), length_unit=_length(run))
         except (KeyError, TypeError, ValueError):
             pass  # of another version: the options know most of it
     return _from_options(run)
+
+
+def _length(run: RunFolder) -> str:
+    """The unit of length of the data, as people write it."""
+    try:
+        return LENGTH_WORDS.get(run.options().training_set[0].systems.length_unit, "Å")
+    except (JobsError, OptionsError):
+        return "Å"
 
 
 def checkpoint_header(path: Path) -> dict[str, Any] | None:
@@ -81,4 +91,5 @@ def _from_options(run: RunFolder) -> ModelFacts:
         layers=model.num_interactions,
         irreps=str(model.hidden_irreps),
         precision=options.base_precision,
+        length_unit=LENGTH_WORDS.get(options.training_set[0].systems.length_unit, "Å"),
     )

@@ -59,7 +59,7 @@ def _card(run: RunFolder, opened: bool, key: str) -> None:
     facts = model_facts(run)
     with st.container(border=True, key=key):
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.subheader(markdown(info.name), anchor=False, width="content")
+            st.header(markdown(info.name), anchor=False, width="content")
             st.space("stretch")
             st.page_link(page("runs"), label="Open the run", icon=":material/monitoring:", query_params={"run": run.id})
         _facts(info, facts)
@@ -87,8 +87,9 @@ def _facts(info: RunInfo, facts: ModelFacts) -> None:
     rows = [("Elements", markdown(symbols(facts.elements)) if facts.elements else "not recorded")]
     rows.append(("Predicts", "  \n".join(_target(target) for target in facts.targets) or "not recorded"))
     if facts.cutoff is not None:
-        reach = f", {facts.layers} layers reach {number(facts.cutoff * facts.layers)} Å" if facts.layers else ""
-        rows.append(("Cutoff", f"{number(facts.cutoff)} Å{reach}"))
+        unit = facts.length_unit
+        reach = f", {facts.layers} layers reach {number(facts.cutoff * facts.layers)} {unit}" if facts.layers else ""
+        rows.append(("Cutoff", f"{number(facts.cutoff)} {unit}{reach}"))
     size = [count(info.parameters, "parameter")] if info.parameters else []
     size += [code(facts.irreps)] if facts.irreps else []
     size += [f"{facts.precision}\u00a0bit"] if facts.precision else []
@@ -107,7 +108,11 @@ def _target(target: TargetInfo) -> str:
     extra = [word for word, there in (("forces", target.has_forces), ("stress", target.has_stress)) if there]
     unit = f" in {markdown(readable(target.unit))}" if target.unit else ""
     per_atom = " of each atom" if target.sample_kind == "atom" else ""
-    return f"{code(target.name)}{unit}{per_atom}" + (f", with {' and '.join(extra)}" if extra else "")
+    kind = {"cartesian": ["", ", a vector", ", a tensor"][min(target.rank, 2)], "spherical": ", spherical"}
+    values = f", {count(target.num_subtargets, 'value')}" if target.num_subtargets > 1 else ""
+    return f"{code(target.name)}{unit}{kind.get(target.kind, '')}{values}{per_atom}" + (
+        f", with {' and '.join(extra)}" if extra else ""
+    )
 
 
 def _data(info: RunInfo) -> str:

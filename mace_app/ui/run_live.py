@@ -111,7 +111,7 @@ def _facts(
     if speed is None and history.epochs:
         speed = history.epochs[-1].get("structures_per_second")
     if speed is not None:
-        facts.append(("Structures per second", charts.three_digits(speed), None))
+        facts.append(("Structures/s", charts.three_digits(speed), None))
     if progress is not None and progress.memory_mb is not None:
         facts.append(("Memory (MB)", f"{progress.memory_mb:,.0f}".replace(",", "\u202f"), None))
     if text := elapsed(info):
@@ -127,7 +127,7 @@ def _charts(run: RunFolder) -> None:
         return
     view = _view(charts.measures(history))
     state = (history.offset, view)
-    st.subheader("Learning", anchor=False)
+    st.header("Learning", anchor=False)
     with st.grid(2, min_column_width=340, gap="medium", key="run-learning") as grid:
         with grid.cell():
             figure = reader.kept("loss", state, partial(charts.loss_figure, history, view))
@@ -137,7 +137,7 @@ def _charts(run: RunFolder) -> None:
                 figure = reader.kept(f"error {label}", state, partial(charts.error_figure, history, label, view))
                 live_plotly(figure, f"chart-error-{_key(label)}", f"{charts.title_of(label)}: error against epoch")
     _parity(reader)
-    st.subheader("Course of the training", anchor=False)
+    st.header("Course of the training", anchor=False)
     small = (
         ("chart-rate", "Learning rate", charts.learning_rate_figure),
         ("chart-shares", "Shares of the loss", charts.loss_share_figure),
@@ -181,7 +181,7 @@ def _parity(reader: RunReader) -> None:
         return
     if parity is None or not parity.labels:
         return
-    st.subheader("Predictions on the validation set", anchor=False)
+    st.header("Predictions on the validation set", anchor=False)
     st.caption(f"After epoch {parity.epoch}. Every point is one value; the dashed line is perfect agreement.")
     targets = reader.kept("targets", signature(reader.run.options_file), partial(_targets, reader.run))
     with st.grid(2, min_column_width=340, gap="medium", key="run-parity") as grid:
@@ -197,6 +197,7 @@ def _parity_panel(reader: RunReader, label: str, data: ParityLabel, targets: Map
     """One label; what has several components lets a person choose among them."""
     choices = {part.title: part for part in charts.components(label, data.reference.shape[1:], targets)}
     title, chosen = charts.title_of(label), charts.ALL
+    place = st.container()  # the choice stands below its chart, so that charts in a row begin at one height
     if len(choices) > 1:
         chosen = st.selectbox(
             f"Shown of {markdown(title)}",
@@ -214,7 +215,8 @@ def _parity_panel(reader: RunReader, label: str, data: ParityLabel, targets: Map
         (signature(reader.run.parity_file), unit, part.title),
         lambda: charts.parity_figure(label, part.of(data), unit, numbers, part=named),
     )
-    live_plotly(figure, f"parity-{_key(label)}", f"{title}: prediction against reference")
+    with place:
+        live_plotly(figure, f"parity-{_key(label)}", f"{title}: prediction against reference")
 
 
 def _spectrum_panel(reader: RunReader, label: str, data: ParityLabel) -> None:

@@ -3,8 +3,10 @@
 import streamlit as st
 
 from mace_app.jobs import ACTIVE_STATES, Job, JobsError, RunFolder, RunInfo, Workspace
+from mace_app.jobs.names import slug
 from mace_app.options import OptionsError, simple_changes
 from mace_app.ui.download_list import download_list
+from mace_app.ui.metatrain_panel import metatrain_panel
 from mace_app.ui.report_tables import change_rows, check_table, error_table
 from mace_app.ui.run_actions import actions, confirm_delete, show_notice
 from mace_app.ui.run_live import live_charts, live_status
@@ -201,7 +203,7 @@ def _report(run: RunFolder) -> None:
         return
     if report is None:
         return
-    st.subheader("Final errors", anchor=False)
+    st.header("Final errors", anchor=False)
     best = report.get("best_epoch")
     if best is not None:
         st.caption(f"Of the best weights, from epoch {markdown(best)}.")
@@ -211,9 +213,10 @@ def _report(run: RunFolder) -> None:
 
 
 def _settings(run: RunFolder, info: RunInfo) -> None:
-    st.subheader("Settings", anchor=False)
+    st.header("Settings", anchor=False)
     try:
-        changes = change_rows(simple_changes(run.options()))
+        options = run.options()
+        changes = change_rows(simple_changes(options))
     except (JobsError, OptionsError) as error:
         failure("The options can't be read", error)
         return
@@ -228,11 +231,12 @@ def _settings(run: RunFolder, info: RunInfo) -> None:
         st.caption(f"Data: {code(entry.get('path', ''))}{size}")
     with st.expander("All options as YAML", icon=":material/code:"):
         st.code(run.options_text(), language="yaml", height=400)
+    metatrain_panel(options, slug(info.name, run.id), "run-metatrain")
 
 
 def _files(run: RunFolder) -> None:
     downloads = run.downloads()
     if downloads:
-        st.subheader("Files", anchor=False)
+        st.header("Files", anchor=False)
         st.caption(f"{code(run.path)}, {file_size(sum(item.size for item in downloads))} to download.")
         download_list(run, downloads, "run-files", "Files of this run", primary="model.pt")

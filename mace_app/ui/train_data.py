@@ -70,7 +70,7 @@ def _choose(form: Form, ready: list[Source], key: str, title: str, help_text: st
 
 
 def _training(form: Form, ready: list[Source]) -> None:
-    st.subheader("Training", anchor=False)
+    st.header("Training", anchor=False)
     _choose(form, ready, "training_set", "Data to learn from", "Several sets are used together, as one.")
     if form.draft.has(("training_set",)):
         show_errors(text for text in form.messages(("training_set",)) if not _of_targets(form, text))
@@ -82,7 +82,7 @@ def _of_targets(form: Form, text: str) -> bool:
 
 def _other_set(form: Form, ready: list[Source], key: str, title: str, default: float) -> None:
     field = next(item for item in option_fields(RunOptions) if item.name == key)
-    st.subheader(title, anchor=False, help=form.help(field))
+    st.header(title, anchor=False, help=form.help(field))
     st.caption(field.help)
     current = form.draft.get((key,), default)
     listed = isinstance(current, dict) and "indices" in current
@@ -98,7 +98,13 @@ def _other_set(form: Form, ready: list[Source], key: str, title: str, default: f
             st.session_state.pop(stale, None)
 
     st.segmented_control(
-        f"{title}: where from", modes, key=mode_key, required=True, on_change=switch, label_visibility="collapsed"
+        f"{title}: where from",
+        modes,
+        key=mode_key,
+        required=True,
+        on_change=switch,
+        label_visibility="collapsed",
+        help=field.explanation,
     )
     if st.session_state[mode_key] == OTHER:
         _choose(form, ready, key, f"{title} data", "These structures are never learnt from.")
@@ -133,5 +139,6 @@ def _fraction(form: Form, field: OptionField, key: str, title: str, default: flo
         on_change=store,
         validate=conversions.NUMBER_PATTERN,
         placeholder=f"{default:g}",
+        help=form.help(field),
         width=320,
     )

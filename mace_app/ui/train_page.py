@@ -182,9 +182,9 @@ def _use_preset(preset: presets.Preset, draft: Draft) -> None:
 
 def model_step(form: Form) -> None:
     if not form.advanced:
-        st.subheader("Start from a preset", anchor=False)
+        st.header("Start from a preset", anchor=False)
         preset_cards(form.draft)
-        st.subheader("Or choose yourself", anchor=False)
+        st.header("Or choose yourself", anchor=False)
     form.sections(Part(ModelHypers, MODEL))
 
 

@@ -5,6 +5,7 @@ import math
 import streamlit as st
 
 from mace_app.jobs import JobsError, Workspace
+from mace_app.jobs.names import slug
 from mace_app.options import (
     Change,
     OptionsError,
@@ -20,6 +21,8 @@ from mace_app.options.base import shown
 from mace_app.ui.data_summary import SplitSizes, split_problems, split_sizes
 from mace_app.ui.draft import Draft
 from mace_app.ui.elements import symbols
+from mace_app.ui.metatrain_panel import metatrain_panel
+from mace_app.ui.model_facts import LENGTH_WORDS
 from mace_app.ui.state import failure, page
 from mace_app.ui.text import code, count, markdown
 from mace_app.ui.train_page import go_to, place_in_words, problem_list
@@ -34,12 +37,14 @@ def review_step(draft: Draft, space: Workspace, options: RunOptions | None, prob
         _summary(options, sizes)
     if problems:
         _in_the_way(problems)
+    if options is not None:
+        metatrain_panel(options, slug(draft.name or _likely_name(space, draft), "options"), "train-metatrain")
     _launch(draft, space, options, bool(problems))
 
 
 def _in_the_way(problems: list[Problem]) -> None:
     with st.container(border=True, key="train-problems"):
-        st.subheader(count(len(problems), "thing to correct", "things to correct"), anchor=False)
+        st.header(count(len(problems), "thing to correct", "things to correct"), anchor=False)
         for step, found in problems_by_step(problems).items():
             if found:
                 problem_list(found)
@@ -54,6 +59,7 @@ def _in_the_way(problems: list[Problem]) -> None:
 
 
 def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
+    length = LENGTH_WORDS[options.training_set[0].systems.length_unit]
     model, training = options.architecture.model, options.architecture.training
     left, middle, right = st.columns(3, gap="small")
     with left, st.container(border=True, height="stretch", gap="small"):
@@ -72,7 +78,8 @@ def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
     with middle, st.container(border=True, height="stretch", gap="small"):
         st.markdown("**Model**")
         st.markdown(
-            f"{code(model.hidden_irreps)}  \n{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} Å  \n"
+            f"{code(model.hidden_irreps)}  \n"
+            f"{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} {length}  \n"
             f"correlation {model.correlation}, edges up to l = {model.max_ell}"
         )
     with right, st.container(border=True, height="stretch", gap="small"):
@@ -83,7 +90,7 @@ def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
             lines.append(count(steps, "step"))
         lines.append(f"{options.base_precision} bit on {markdown(options.device)}")
         st.markdown("  \n".join(lines))
-    st.subheader("Targets", anchor=False)
+    st.header("Targets", anchor=False)
     st.table(_target_rows(options), alt="Targets and their losses")
     changes = [change for change in simple_changes(options) if not change.loc[0].endswith("_set")]
     if changes:
@@ -100,7 +107,7 @@ def _target_rows(options: RunOptions) -> list[dict[str, str]]:
     return [
         {
             "Label": code(label),
-            "Unit": _unit(targets, label),
+            "Unit": _unit(targets, label, LENGTH_WORDS[options.training_set[0].systems.length_unit]),
             "Loss": term.type,
             "Weight": f"{term.weight:g}",
         }
@@ -112,12 +119,14 @@ def _all_parts(info: TargetInfo) -> TargetInfo:
     return info.resolve(has_forces=info.has_forces is not False, has_stress=info.has_stress is not False)
 
 
-def _unit(targets: dict[str, TargetInfo], label: str) -> str:
+def _unit(targets: dict[str, TargetInfo], label: str, length: str) -> str:
     name, _, part = label.rpartition(".")
     info = targets.get(label) or targets.get(name)
     if info is None or not info.unit:
         return ""
-    return markdown(info.unit) + {"forces": "/Å", "stress": "/Å³"}.get(part if label not in targets else "", "")
+    return markdown(info.unit) + {"forces": f"/{length}", "stress": f"/{length}³"}.get(
+        part if label not in targets else "", ""
+    )
 
 
 def _change_row(change: Change) -> dict[str, str]:

@@ -47,7 +47,7 @@ def _dataset(form: Form, number: int, entry: dict[str, Any], source: Source) -> 
     mapped: dict[str, Any] = source.entry["targets"] if source.folder is not None else {}
     place = ("training_set", str(number))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(markdown(source.label), anchor=False)
+        st.header(markdown(source.label), anchor=False)
         if mapped and entry.get("targets") != mapped:
             st.button(
                 "Back to the mapping of the dataset",

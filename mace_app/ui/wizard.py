@@ -11,6 +11,7 @@ from mace_app.options import OptionsError, Problem, RunOptions, TargetInfo
 from mace_app.options.datasets import DatasetOptions, merged_targets
 from mace_app.ui.draft import DATA_KEYS, Draft
 from mace_app.ui.forms import forget_widgets
+from mace_app.ui.model_facts import LENGTH_WORDS
 
 DRAFT_FILE = "draft.json"
 STEPS = ("Data", "Targets", "Model", "Training", "Review")
@@ -134,6 +135,12 @@ def draft_targets(draft: Draft) -> dict[str, TargetInfo]:
             except ValueError:
                 continue
     return merged_targets(found) if found else {}
+
+
+def length_unit(draft: Draft) -> str:
+    """The unit of length of the chosen training data, as people write it."""
+    given = draft.get(("training_set", "0", "systems", "length_unit"), "")
+    return LENGTH_WORDS.get(str(given).lower(), "Å")
 
 
 def problems_by_step(problems: list[Problem]) -> dict[str, list[Problem]]:

@@ -19,7 +19,7 @@ def water(count: int, extra: str = "", element: str = "O") -> str:
 
 def all_text(app: AppTest) -> str:
     """Everything a person can read on the page, without Markdown's escapes."""
-    parts = [element.value for element in (*app.markdown, *app.caption, *app.subheader, *app.title)]
+    parts = [element.value for element in (*app.markdown, *app.caption, *app.header, *app.subheader, *app.title)]
     parts += [str(element.proto) for element in (*app.error, *app.info, *app.warning, *app.success)]
     parts += [block.label for block in app.expander]
     parts += [block.proto.body for block in app.get("html")]

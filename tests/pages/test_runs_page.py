@@ -17,7 +17,16 @@ OpenPage = Callable[..., AppTest]
 
 def words(app: AppTest) -> str:
     """What can be read, without the backslashes that keep Markdown from being Markdown."""
-    elements = (*app.title, *app.subheader, *app.markdown, *app.caption, *app.error, *app.info, *app.warning)
+    elements = (
+        *app.title,
+        *app.header,
+        *app.subheader,
+        *app.markdown,
+        *app.caption,
+        *app.error,
+        *app.info,
+        *app.warning,
+    )
     return "\n".join(str(element.value) for element in elements).replace("\\", "")
 
 
@@ -75,7 +84,7 @@ def test_every_state_has_a_page_with_its_name_state_and_actions(
     assert ("Stop" in labels) == active and ("Delete" in labels) != active
     assert ("Resume" in labels) == (state in ("stopped", "failed", "interrupted"))
     assert "model.r_max" in app.table[-1].value.to_string()
-    assert len(components(app, "mace_live_plotly")) == (0 if state in ("queued", "interrupted") else 11)
+    assert len(components(app, "mace_live_plotly")) == (0 if state in ("queued", "interrupted") else 12)
 
 
 def test_a_failed_run_says_why_as_text_and_has_its_log_one_click_away(
@@ -169,7 +178,7 @@ def test_damaged_predictions_are_said_beside_the_other_charts(open_page: OpenPag
     run.parity_file.write_bytes(b"PK\x03\x04 no archive")
     app = open_page("runs", run=run.id)
     assert "is damaged" in words(app)
-    assert len(components(app, "mace_live_plotly")) == 8
+    assert len(components(app, "mace_live_plotly")) == 9
 
 
 def test_fifty_runs_are_listed_and_can_be_searched(open_page: OpenPage, space: Workspace) -> None:

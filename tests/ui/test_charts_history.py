@@ -13,12 +13,14 @@ from mace_app.ui.charts import (
     best_epoch,
     error_figure,
     error_unit,
+    gradient_norm_figure,
     headline,
     learning_rate_figure,
     loss_figure,
     loss_share_figure,
     measures,
     seconds_figure,
+    stage_two_epoch,
     throughput_figure,
 )
 from mace_app.ui.charts.series import drawable, smooth, thin
@@ -186,3 +188,23 @@ def test_labels_get_titles_and_tags_in_names_stay_text() -> None:
         "My dipole",
     ]
     assert plain_text("<b>&") == "&lt;b&gt;&amp;"
+
+
+def test_stage_two_is_marked_and_cuts_the_loss_whose_meaning_it_changes(tmp_path: Path) -> None:
+    records: list[dict[str, object]] = [
+        {
+            "epoch": epoch,
+            "train/loss": 1.0 if epoch < 5 else 90.0,
+            "gradient_norm": 0.1 * epoch,
+            "loss_share/energy": 1.0,
+            **({"stage": 2} if epoch >= 5 else {}),
+        }
+        for epoch in range(1, 9)
+    ]
+    history = history_of(tmp_path, records)
+    assert stage_two_epoch(history) == 5
+    loss = loss_figure(history, HistoryView())
+    assert list(loss.data[0].x) == [1, 2, 3, 4, 4.5, 5, 6, 7, 8] and loss.data[0].y[4] is None
+    for figure in (loss, gradient_norm_figure(history), loss_share_figure(history)):
+        assert [note.text for note in figure.layout.annotations] == ["stage two"]
+    assert list(gradient_norm_figure(history).data[0].y) == pytest.approx([0.1 * epoch for epoch in range(1, 9)])

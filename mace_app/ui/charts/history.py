@@ -58,8 +58,17 @@ def measures(history: MetricsHistory) -> list[str]:
 
 
 def loss_figure(history: MetricsHistory, view: HistoryView) -> go.Figure:
-    """Training and validation loss against epochs."""
-    return _training_and_validation(history, view, "loss", "Loss", DisplayUnit("", 1.0))
+    """Training and validation loss against epochs; lines are cut where stage two changes what the loss means."""
+    figure = _training_and_validation(history, view, "loss", "Loss", DisplayUnit("", 1.0))
+    cut = stage_two_epoch(history)
+    if cut is None:
+        return figure
+    for trace in figure.data:
+        place = next((n for n, epoch in enumerate(trace.x) if epoch >= cut), 0)
+        if place and trace.mode != "markers":
+            trace.x = [*trace.x[:place], cut - 0.5, *trace.x[place:]]
+            trace.y = [*trace.y[:place], None, *trace.y[place:]]
+    return figure
 
 
 def error_figure(history: MetricsHistory, label: str, view: HistoryView) -> go.Figure:
@@ -97,7 +106,7 @@ def loss_share_figure(history: MetricsHistory) -> go.Figure:
     labels = [label for label in history.labels if history.column(f"loss_share/{label}")[0]]
     if not labels:
         return empty_figure(NOTHING_YET, 240)
-    figure = base_figure("Epoch", "Share of the loss (%)", 240)
+    figure = base_figure("Epoch", "Share of the loss (%)", 300 if len(labels) > 3 else 240)
     for index, label in enumerate(labels):
         epochs, shares = history.column(f"loss_share/{label}")
         x, y = thin(epochs, [None if share is None else 100 * share for share in shares])

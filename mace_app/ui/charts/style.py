@@ -76,7 +76,7 @@ def title_of(label: str) -> str:
     target, dot, part = label.rpartition(".")
     if dot and part in ("forces", "stress", "virial"):
         return part.capitalize() + ("" if target == "energy" else f" ({target})")
-    plain = label.removeprefix("mtt::").replace("_", " ")
+    plain = label.removeprefix("mtt::").removeprefix("aux::").replace("_", " ")
     return plain[:1].upper() + plain[1:]
 
 

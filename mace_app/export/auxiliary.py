@@ -12,7 +12,7 @@ import torch
 
 from mace_app.export.references import Reference
 from mace_app.model import Batch, MaceModel, ModelConfig
-from mace_app.options.irreps import Irrep, parse_irreps
+from mace_app.options.irreps import Irrep
 
 FEATURES = "mtt::aux::mace_features"
 
@@ -38,10 +38,9 @@ class InternalFeatures(torch.nn.Module):
 
     def __init__(self, config: ModelConfig, readouts: torch.nn.ModuleList) -> None:
         super().__init__()
-        hidden = parse_irreps(config.hypers.hidden_irreps)
-        layers = [hidden] * (config.hypers.num_interactions - 1) + [hidden[:1]]
+        layers = config.layer_irreps
         ends = np.cumsum([sum(irrep.dimension for irrep in layer) for layer in layers])
-        first = len(layers) - 1 if config.hypers.use_last_readout_only else 0
+        first = len(layers) - 1 if config.last_readout_only else 0
         self.starts: List[int] = []  # noqa: UP006
         self.stops: List[int] = []  # noqa: UP006
         self.width: int = 0
@@ -55,9 +54,12 @@ class InternalFeatures(torch.nn.Module):
                 self.stops.append(start + scalars)
                 self.width += scalars
             else:
-                extractors.append(torch.nn.Sequential(readout.linear_1, readout.non_linearity))
+                steps = [readout.linear_1, readout.non_linearity]
+                if hasattr(readout, "linear_mid"):
+                    steps += [readout.linear_mid, readout.non_linearity]
+                extractors.append(torch.nn.Sequential(*steps))
                 self.stops.append(int(end))
-                self.width += sum(irrep.mul for irrep in parse_irreps(config.hypers.MLP_irreps))
+                self.width += sum(irrep.mul for irrep in config.readout_irreps)
             self.starts.append(start)
         self.extractors = torch.nn.ModuleList(extractors)
 

@@ -136,7 +136,7 @@ class ExportedModel(torch.nn.Module):
         self.register_buffer("lookup", lookup)
         self.n_elements: int = len(types)
         self.neighbours = NeighborListOptions(
-            cutoff=model.config.hypers.r_max, full_list=True, strict=True, requestor="MACE Studio"
+            cutoff=model.config.cutoff, full_list=True, strict=True, requestor="MACE Studio"
         )
 
     @torch.jit.export

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from mace_app.model.architecture import Architecture
 from mace_app.options.irreps import Irrep, format_irreps
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ with _quiet_and_safe_again():
 # TorchScript specialises code after its first calls and differentiates it in its own way, which changes last bits: a
 # resumed run would differ from an uninterrupted one. So nothing is scripted in training, which measured no slower (see
 # ``building``), and the one function that e3nn scripts at import is replaced by the Python it was made from.
+_contraction: Any = sys.modules["mace.modules.symmetric_contraction"]
 _harmonics = sys.modules["e3nn.o3._spherical_harmonics"]
 _harmonics._spherical_harmonics = getattr(  # type: ignore[attr-defined]
     _harmonics._spherical_harmonics, "_torchdynamo_inline", _harmonics._spherical_harmonics
@@ -152,6 +154,96 @@ def build_scale_shift_mace(
         torch.set_default_dtype(before)
     model.atomic_energies_fn.atomic_energies = torch.tensor(np.atleast_2d(atomic_energies), dtype=torch.float64)
     return model
+
+
+@contextlib.contextmanager
+def _tables(architecture: Architecture, dtype: torch.dtype) -> Iterator[None]:
+    """mace-torch's products are built on tables of the right shapes instead of computed ones.
+
+    Computing them takes most of the time of building a large model, and the reduced ones need cuEquivariance; the
+    numbers themselves are buffers, which the weights of the file or of a checkpoint bring.
+    """
+    shapes = iter([table for layer in architecture.basis for irrep in layer for table in irrep])
+
+    def table(**_: Any) -> list[torch.Tensor]:
+        shape, zero = next(shapes)
+        return [torch.zeros(shape, dtype=dtype) if zero else torch.ones(shape, dtype=dtype)]
+
+    original = _contraction.U_matrix_real
+    _contraction.U_matrix_real = table
+    try:
+        yield
+    finally:
+        _contraction.U_matrix_real = original
+
+
+def build_architecture(
+    architecture: Architecture,
+    dtype: torch.dtype,
+    heads: Sequence[str] = ("Default",),
+    atomic_energies: np.ndarray | None = None,
+    scale_shift: tuple[Any, Any] | None = None,
+    scriptable: bool = True,
+) -> Any:
+    """mace-torch's ``MACE``, or with ``scale_shift`` its ``ScaleShiftMACE``, of an architecture that came from a file.
+
+    Weights are random and coupling coefficients are placeholders: both have to be loaded. ``atomic_energies`` is
+    [elements] or [heads, elements] in the order of ``architecture.atomic_numbers``. Unless ``scriptable``, only
+    mace-torch's own classes occur.
+    """
+    a = architecture
+    classes = _INTERACTIONS if scriptable else dict(mace_modules.interaction_classes)
+    hidden = o3.Irreps(a.hidden_irreps)
+    arguments: dict[str, Any] = {
+        "r_max": a.r_max,
+        "num_bessel": a.num_bessel,
+        "num_polynomial_cutoff": a.num_polynomial_cutoff,
+        "max_ell": a.max_ell,
+        "interaction_cls": classes[a.interaction],
+        "interaction_cls_first": classes[a.interaction_first],
+        "num_interactions": a.num_interactions,
+        "num_elements": len(a.atomic_numbers),
+        "hidden_irreps": _Whole(hidden) if a.num_interactions == 1 else hidden,
+        "MLP_irreps": o3.Irreps(a.MLP_irreps),
+        "atomic_energies": np.zeros(len(a.atomic_numbers)) if atomic_energies is None else atomic_energies,
+        "avg_num_neighbors": a.avg_num_neighbors[0],
+        "atomic_numbers": list(a.atomic_numbers),
+        "correlation": list(a.correlation),
+        "gate": _gate(a.gate),
+        "pair_repulsion": a.pair_repulsion,
+        "apply_cutoff": a.apply_cutoff,
+        "use_reduced_cg": False,
+        "use_so3": a.use_so3,
+        "use_agnostic_product": a.use_agnostic_product,
+        "use_last_readout_only": a.use_last_readout_only,
+        "distance_transform": a.distance_transform or "None",
+        "edge_irreps": None if a.edge_irreps is None else o3.Irreps(a.edge_irreps),
+        "use_edge_irreps_first": a.use_edge_irreps_first,
+        "radial_MLP": list(a.radial_MLP),
+        "radial_type": a.radial_type,
+        "heads": list(heads),
+        "readout_cls": mace_modules.readout_classes[a.readout],
+        "keep_last_layer_irreps": a.keep_last_layer_irreps,
+    }
+    with building(dtype), _tables(a, dtype):
+        if scale_shift is None:
+            mace = mace_modules.MACE(**arguments)
+        else:
+            scale, shift = scale_shift
+            mace = mace_modules.ScaleShiftMACE(**arguments, atomic_inter_scale=scale, atomic_inter_shift=shift)
+    for interaction, neighbours in zip(mace.interactions, a.avg_num_neighbors, strict=True):
+        interaction.avg_num_neighbors = neighbours
+    return mace
+
+
+class _Whole(o3.Irreps):
+    """mace-torch keeps ``hidden_irreps[0]`` of a model with one layer; of these irreps that is all."""
+
+    def __new__(cls, irreps: Any) -> Any:
+        return tuple.__new__(cls, o3.Irreps(irreps))
+
+    def __getitem__(self, index: Any) -> Any:
+        return o3.Irreps(tuple(self)) if index == 0 else super().__getitem__(index)
 
 
 def _arguments(

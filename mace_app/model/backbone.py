@@ -6,7 +6,7 @@ follow from one backward pass with respect to them, whatever the cell and the nu
 
 import torch
 
-from mace_app.model.adapter import build_mace
+from mace_app.model.adapter import build_architecture, build_mace
 from mace_app.model.config import ModelConfig
 
 
@@ -17,20 +17,29 @@ class Backbone(torch.nn.Module):
     standard real order m = −l…l. The cyclic permutation is a proper rotation, so invariants don't change.
     """
 
+    element_order: torch.Tensor
+
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         super().__init__()
-        mace = build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, dtype)
+        if config.architecture is not None:
+            mace = build_architecture(config.architecture, dtype)
+        else:
+            mace = build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, dtype)
         self.register_buffer("atomic_numbers", mace.get_buffer("atomic_numbers"))
         self.node_embedding = mace.node_embedding
         self.spherical_harmonics = mace.spherical_harmonics
         self.radial_embedding = mace.radial_embedding
-        if config.hypers.pair_repulsion:
+        if hasattr(mace, "pair_repulsion_fn"):
             self.pair_repulsion_fn = mace.pair_repulsion_fn
         self.interactions = mace.interactions
         self.products = mace.products
         # Without an internal energy the readouts would be weights that nothing trains.
         self.readouts = mace.readouts if config.internal_target is not None else torch.nn.ModuleList()
-        self.last_readout_only = config.hypers.use_last_readout_only
+        self.last_readout_only = config.last_readout_only
+        # A file of mace-torch may have its elements in another order than the ascending one of ``atomic_types``.
+        numbers = mace.get_buffer("atomic_numbers")
+        self.reordered: bool = bool((numbers[1:] < numbers[:-1]).any())
+        self.register_buffer("element_order", torch.argsort(torch.argsort(numbers)), persistent=False)
 
     def forward(
         self, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
@@ -41,6 +50,8 @@ class Backbone(torch.nn.Module):
         [N, elements] one-hot; ``edge_index`` [2, E] senders and receivers. Gives features [N, F], concatenated over
         layers, and energies [N] (zero without an internal energy target), both without scale and baseline.
         """
+        if self.reordered:
+            node_attributes = node_attributes[:, self.element_order]
         lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
         permuted = torch.roll(vectors, -1, dims=-1)
         node_features = self.node_embedding(node_attributes)

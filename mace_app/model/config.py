@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from mace_app.model.architecture import Architecture
 from mace_app.model.errors import ModelError
 from mace_app.options.irreps import Irrep, format_irreps, parse_irreps
 from mace_app.options.model import ModelHypers
@@ -15,7 +16,8 @@ class ModelConfig:
     """The architecture without its weights.
 
     ``atomic_types`` are atomic numbers, kept in ascending order. ``per_structure_targets`` are those whose normalised
-    values are not divided by the number of atoms.
+    values are not divided by the number of atoms. ``architecture`` is set for a model that came from a file of
+    mace-torch: it then decides how the backbone is built, and ``hypers`` only describe added heads.
     """
 
     hypers: ModelHypers
@@ -23,6 +25,7 @@ class ModelConfig:
     targets: dict[str, TargetInfo]
     avg_num_neighbors: float
     per_structure_targets: tuple[str, ...] = ()
+    architecture: Architecture | None = None
 
     def __post_init__(self) -> None:
         if not self.atomic_types:
@@ -45,15 +48,39 @@ class ModelConfig:
         return target.name
 
     @property
-    def feature_irreps(self) -> list[Irrep]:
-        """Irreps of the node features: those of every layer one after the other; the last layer keeps the first."""
+    def layer_irreps(self) -> list[list[Irrep]]:
+        """Irreps of the node features of every layer; the last one usually keeps the first entry."""
+        if self.architecture is not None:
+            return self.architecture.layer_irreps
         hidden = parse_irreps(self.hypers.hidden_irreps)
-        return hidden * (self.hypers.num_interactions - 1) + hidden[:1]
+        return [hidden] * (self.hypers.num_interactions - 1) + [hidden[:1]]
+
+    @property
+    def feature_irreps(self) -> list[Irrep]:
+        """Irreps of the node features: those of every layer one after the other."""
+        return [irrep for layer in self.layer_irreps for irrep in layer]
+
+    @property
+    def cutoff(self) -> float:
+        """The radius within which atoms see each other, in the length unit of the data."""
+        return self.hypers.r_max if self.architecture is None else self.architecture.r_max
 
     @property
     def interaction_range(self) -> float:
         """How far an atom's prediction can depend on another, in the length unit of the data."""
-        return self.hypers.num_interactions * self.hypers.r_max
+        return len(self.layer_irreps) * self.cutoff
+
+    @property
+    def last_readout_only(self) -> bool:
+        """Whether MACE's own readout sees the last layer only."""
+        of = self.hypers if self.architecture is None else self.architecture
+        return of.use_last_readout_only
+
+    @property
+    def readout_irreps(self) -> list[Irrep]:
+        """Hidden layer of MACE's own last readout."""
+        of = self.hypers if self.architecture is None else self.architecture
+        return parse_irreps(of.MLP_irreps)
 
     def divides_by_atoms(self, target: str) -> bool:
         """Whether labels of ``target`` are divided by the number of atoms to be normalised. A mean is not: it is one
@@ -83,6 +110,7 @@ class ModelConfig:
             "targets": {name: target.to_json() for name, target in self.targets.items()},
             "avg_num_neighbors": self.avg_num_neighbors,
             "per_structure_targets": list(self.per_structure_targets),
+            "architecture": None if self.architecture is None else self.architecture.to_json(),
         }
 
     @classmethod
@@ -93,6 +121,7 @@ class ModelConfig:
             targets={name: TargetInfo.from_json(target) for name, target in value["targets"].items()},
             avg_num_neighbors=float(value["avg_num_neighbors"]),
             per_structure_targets=tuple(value.get("per_structure_targets", ())),
+            architecture=None if value.get("architecture") is None else Architecture.from_json(value["architecture"]),
         )
 
 

@@ -99,7 +99,7 @@ def prepared_for(model: MaceModel, datasets: list[dict[str, Any]], length_unit: 
             "architecture": {
                 "atomic_types": model.config.atomic_types,
                 # Only what the reading depends on; the rest of the hyperparameters is checked where they are used.
-                "model": {"r_max": model.config.hypers.r_max, "hidden_irreps": model.config.hypers.hidden_irreps},
+                "model": {"r_max": model.config.cutoff, "hidden_irreps": model.config.hypers.hidden_irreps},
                 "training": {"num_epochs": 0},
             },
             "training_set": [_with_unit(dataset, length_unit) for dataset in datasets],

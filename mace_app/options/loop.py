@@ -304,8 +304,9 @@ class LoopHypers(Options):
         explanation=(
             "A learning rate that is far too high throws the weights to where no step brings them back. A run counts "
             "as diverging when the training loss was more than a hundred times its lowest, and above that of the "
-            "untrained model, in five looks in a row over at least a hundred steps. A look is taken every epoch, and "
-            "every 500 steps of a longer one. A loss that is not a number ends a run in any case."
+            "untrained model, in five looks with few better ones between, over at least a hundred steps. A look is "
+            "taken every epoch, and every 500 steps of a longer one. A loss that is not a number ends a run in any "
+            "case."
         ),
     )
 

@@ -23,11 +23,11 @@ class NonFiniteLoss(TrainingError):
 
 
 class Diverged(TrainingError):
-    """The loss has been far above its lowest for long."""
+    """The loss was far above its lowest for long."""
 
     def __init__(self, epoch: int, loss: float, lowest: float, gradient: float, learning_rate: float) -> None:
         super().__init__(
-            f"The training diverged: its loss has been more than a hundred times its lowest for long ({loss:.3g} in "
+            f"The training diverged: its loss was more than a hundred times its lowest again and again ({loss:.3g} in "
             f"epoch {epoch}, lowest {lowest:.3g}; mean norm of the gradients {gradient:.3g}). Lower `learning_rate` "
             f"(it was {learning_rate:g}), or look for labels that are far too large."
         )

@@ -22,7 +22,9 @@ def worker_count(asked: int | None, device: torch.device) -> int:
     return max(0, min(MOST_AUTOMATIC, cores - busy))
 
 
-def prepared_ahead(items: Iterable[Item], prepare: Callable[[Item], Prepared], workers: int) -> Generator[Prepared, None, None]:
+def prepared_ahead(
+    items: Iterable[Item], prepare: Callable[[Item], Prepared], workers: int
+) -> Generator[Prepared, None, None]:
     """``prepare`` of each item, in order; with ``workers`` threads the next ones are prepared meanwhile.
 
     What ``prepare`` raises is raised here, when its turn comes. Close the generator to stop early: what is being

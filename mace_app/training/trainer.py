@@ -287,7 +287,7 @@ class Trainer:
                 self.clock.count("training", sum(structures))
                 self.clock.report(epoch, state.step, len(steps), self._best_epoch)
                 if state.step % LOOK_EVERY == 0 and state.step < len(steps):
-                    self._look(epoch, whole_epoch=False)
+                    self._look(epoch, state.losses.summary().total, self._gradient_norm(), whole_epoch=False)
                 if self.now() - self.keeper.saved > LONG_EPOCH_SECONDS and state.step < len(steps):
                     self._check_finite(epoch, [])
                     self.keeper.save(force=True)
@@ -337,24 +337,21 @@ class Trainer:
         if is_best:
             state.best = Best(epoch, monitored, state.averaged_weights())
         self._record(epoch, trained, result, monitored, is_best)
-        self._look(epoch, whole_epoch=True)
-        state.schedule.step(result.loss.total if result is not None and result.loss.terms else trained.loss.total)
+        gradient = self._gradient_norm()
         state.epoch, state.step = epoch, 0
+        self._look(epoch, trained.loss.total, gradient, whole_epoch=True)
+        state.schedule.step(result.loss.total if result is not None and result.loss.terms else trained.loss.total)
         periodic = epoch % self.training.checkpoint_interval == 0
         self.keeper.save(force=epoch == self.last_epoch or periodic)
         if periodic:
             self.keeper.save_weights(f"epoch_{epoch}", epoch, state.averaged_weights())
 
-    def _look(self, epoch: int, whole_epoch: bool) -> None:
+    def _look(self, epoch: int, loss: float, gradient: float, whole_epoch: bool) -> None:
         """Raises Diverged."""
         state = self.state
-        if not self.training.stop_when_diverging:
-            return
-        loss = state.losses.summary().total
-        if state.watch.look(loss, state.steps, whole_epoch):
+        if self.training.stop_when_diverging and state.watch.look(loss, state.steps, whole_epoch):
             assert state.watch.lowest is not None
-            rate = state.schedule.learning_rate
-            raise Diverged(epoch, loss, state.watch.lowest, self._gradient_norm(), rate)
+            raise Diverged(epoch, loss, state.watch.lowest, gradient, state.schedule.learning_rate)
 
     def _gradient_norm(self) -> float:
         """Mean over the steps of this epoch, before clipping."""

@@ -6,6 +6,7 @@ from typing import Any
 
 FACTOR = 100.0  # times the lowest loss is far above it, whatever the kind of loss
 LOOKS = 5
+FORGIVEN = 0.5  # of a bad look, by each good one
 STEPS = 100
 LOOK_EVERY = 500  # steps, in epochs that are longer
 
@@ -15,13 +16,14 @@ class DivergenceWatch:
     """Looks at the mean training loss of an epoch, or of its steps so far.
 
     A loss is bad when it is more than ``FACTOR`` times the lowest of an epoch (the untrained model's counts too) and
-    above the untrained model's: below that, something has been learnt and noise can be large. The training diverges when ``LOOKS`` looks in a row over at least
-    ``STEPS`` steps were bad. What is decided depends on the losses alone, not on time, so a resumed run decides alike.
+    above the untrained model's: below that, something has been learnt and noise can be large. The training diverges
+    when ``LOOKS`` looks over at least ``STEPS`` steps were bad, each good one between making up for ``FORGIVEN``. What
+    is decided depends on the losses alone, not on time, so a resumed run decides alike.
     """
 
     untrained: float | None = None
     lowest: float | None = None
-    bad_looks: int = 0
+    bad_looks: float = 0.0
     bad_since: int = 0
 
     def begin(self, loss: float) -> None:
@@ -32,7 +34,7 @@ class DivergenceWatch:
     def restart(self) -> None:
         """The loss is another from now on."""
         self.untrained = self.lowest = None
-        self.bad_looks = 0
+        self.bad_looks = 0.0
 
     def look(self, loss: float, step: int, whole_epoch: bool) -> bool:
         """True if the training diverges. ``step`` counts from the beginning of the run."""
@@ -44,7 +46,7 @@ class DivergenceWatch:
                 self.bad_since = step
             self.bad_looks += 1
             return self.bad_looks >= LOOKS and step - self.bad_since >= STEPS
-        self.bad_looks = 0
+        self.bad_looks = max(0.0, self.bad_looks - FORGIVEN)
         if whole_epoch:
             self.lowest = loss if self.lowest is None else min(self.lowest, loss)
         return False

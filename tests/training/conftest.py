@@ -22,5 +22,5 @@ def prepared(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def clusters(tmp_path_factory):
-    """21 structures to train on and 7 to validate, of 3 to 9 atoms."""
+    """12 structures to train on and 4 to validate, of 3 to 9 atoms."""
     return prepare_clusters(tmp_path_factory.mktemp("clusters"))

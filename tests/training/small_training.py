@@ -56,9 +56,9 @@ def prepare_clusters(folder: Path) -> PreparedData:
     """One, two or three molecules of water side by side."""
     random = np.random.default_rng(0)
     frames = []
-    for number in range(28):
+    for number in range(16):
         count = 1 + number % 3
-        positions = np.concatenate([WATER + [2.2 * n, 0, 0] for n in range(count)])
+        positions = np.concatenate([WATER + np.array([2.2 * n, 0, 0]) for n in range(count)])
         frames.append(frame(Atoms("OHH" * count, positions + 0.1 * random.normal(size=positions.shape))))
     (folder / "data.xyz").write_text("".join(frames))
     return prepare(parse_options(options(folder / "data.xyz", num_epochs=0)), folder / "data")

@@ -7,6 +7,7 @@ import streamlit as st
 
 from mace_app.options import OptionField
 from mace_app.ui import conversions, loss_editor
+from mace_app.ui.charts.style import readable
 from mace_app.ui.draft import Loc
 from mace_app.ui.elements import symbol
 from mace_app.ui.forms import Editor, Form
@@ -249,7 +250,7 @@ def _store_bound(form: Form, item: OptionField, loc: Loc, place: int, key: str) 
 
 def _unit(form: Form, name: str) -> str:
     target = form.targets.get(name)
-    return f" ({markdown(target.unit)})" if target is not None and target.unit else ""
+    return f" ({markdown(readable(target.unit))})" if target is not None and target.unit else ""
 
 
 def _keys(value: Any) -> Iterable[str]:

@@ -9,6 +9,7 @@ from ase import Atoms
 from graph_fixtures import ENERGY, Graphs, batch_of, crystal, ethanol, predict, single_atom, small_model
 from metatensor.torch import Labels, TensorMap
 from metatomic.torch import ModelEvaluationOptions, ModelOutput, load_atomistic_model, systems_to_torch
+from metatomic_ase import MetatomicCalculator
 from vesin.metatomic import neighbor_lists_for_model
 
 from mace_app.export import ExportMetadata, ExportReport, export_metatomic
@@ -121,6 +122,17 @@ def test_several_systems_at_once_give_what_the_model_gives(model: MaceModel, loa
         for name, tensor in run(loaded, names, kind, STRUCTURES).items():
             assert np.abs(ours[name]).max() > 1e-3
             np.testing.assert_allclose(flat(tensor), ours[name], rtol=0, atol=1e-9, err_msg=name)
+
+
+def test_direct_forces_and_stress_reach_ase(model: MaceModel, exported: tuple[Path, ExportReport]) -> None:
+    """ASE's calculator takes them for an energy's, and removes the net force."""
+    atoms = crystal()
+    atoms.calc = MetatomicCalculator(exported[0], device="cpu", non_conservative=True, check_consistency=True)
+    ours = predict(model, atoms)
+    forces = ours["non_conservative_force"][:, :, 0]
+    np.testing.assert_allclose(atoms.get_forces(), forces - forces.mean(axis=0), rtol=0, atol=1e-10)
+    stress = ours["non_conservative_stress"][0, :, :, 0]
+    np.testing.assert_allclose(atoms.get_stress(voigt=False), stress, rtol=0, atol=1e-10)
 
 
 def test_values_of_a_structure_are_sums_or_means_of_those_of_its_atoms(loaded: torch.nn.Module) -> None:

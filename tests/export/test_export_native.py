@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import torch
 from ase import units
-from graph_fixtures import DIPOLE, ENERGY, Graphs, crystal, ethanol, predict, single_atom, slab, small_model
+from graph_fixtures import DIPOLE, ENERGY, SMALL, Graphs, crystal, ethanol, predict, single_atom, slab, small_model
 
 from mace_app.export import ExportRefused, NativeReport, export_native, native
 from mace_app.model import MaceModel
-from mace_app.options import TargetInfo
+from mace_app.model.adapter import build_scale_shift_mace
+from mace_app.model.foundation.into_model import foundation_model
+from mace_app.model.foundation.source import open_foundation
+from mace_app.options import ModelHypers, TargetInfo
 
 STRUCTURES = Graphs([ethanol(), crystal(), slab(), single_atom()])
 
@@ -38,12 +41,13 @@ def mace_may_unpickle(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # as importing mace-torch does
 
 
-def calculator(path: Path, **options: str) -> Any:
+def calculator(model: Path | torch.nn.Module, **options: str) -> Any:
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         from mace.calculators import MACECalculator
 
-        return MACECalculator(path, device="cpu", **options)
+        given = {"model_paths": model} if isinstance(model, Path) else {"models": model}
+        return MACECalculator(**given, device="cpu", **options)
 
 
 def test_the_calculator_of_mace_gives_the_same_energy_forces_and_stress(
@@ -90,6 +94,22 @@ def test_tools_of_mace_can_take_the_file_apart_and_build_it_again(
     assert settings["distance_transform"] == "Agnesi"
 
 
+def test_a_model_that_came_from_such_a_file_goes_out_again(tmp_path: Path) -> None:
+    """Its elements are not in ascending order, and it is built from the architecture in the file."""
+    hypers = ModelHypers(**SMALL)
+    first = build_scale_shift_mace(hypers, [8, 1, 6], 6.0, np.array([-2041.25, -13.6, -1028.5]), 1.7, torch.float64)
+    torch.save(first, tmp_path / "first.model")
+    model = foundation_model(open_foundation(tmp_path / "first.model"))
+    export_native(model, tmp_path / "second.model", STRUCTURES)
+    energies = []
+    for name in ("first", "second"):
+        atoms = ethanol(7)
+        atoms.calc = calculator(tmp_path / f"{name}.model")
+        energies.append(atoms.get_potential_energy())
+    assert energies[1] == pytest.approx(energies[0], abs=1e-9)
+    assert energies[0] == pytest.approx(predict(model, ethanol(7))["energy"][0, 0], abs=1e-9)
+
+
 @pytest.mark.parametrize(
     "hypers",
     [
@@ -97,22 +117,23 @@ def test_tools_of_mace_can_take_the_file_apart_and_build_it_again(
         {"interaction_first": "RealAgnosticResidualNonLinear", "num_interactions": 3, "radial_type": "gaussian"},
     ],
 )
-def test_other_architectures_keep_their_energies_of_atoms_in_float32_too(hypers: dict, tmp_path: Path) -> None:
-    path = tmp_path / "small.model"
-    export_native(realistic(torch.float32, **hypers), path, STRUCTURES)
-    model = torch.load(path, weights_only=False)
-    assert model.atomic_energies_fn.atomic_energies.tolist() == [[-13.6, -1028.5, -2041.25]]
-    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+def test_other_architectures_keep_their_energies_of_atoms_in_float32_too(hypers: dict) -> None:
+    model = realistic(torch.float32, **hypers)
+    mace = native.build_native(model, "energy")
+    assert mace.atomic_energies_fn.atomic_energies.tolist() == [[-13.6, -1028.5, -2041.25]]
+    assert {parameter.dtype for parameter in mace.parameters()} == {torch.float32}
+    atoms = ethanol(7)
+    atoms.calc = calculator(mace, default_dtype="float32")
+    np.testing.assert_allclose(atoms.get_forces(), predict(model, atoms)["energy.forces"], rtol=0, atol=2e-5)
 
 
-def test_an_energy_in_another_unit_arrives_in_electronvolt(tmp_path: Path) -> None:
-    target = TargetInfo("energy", quantity="energy", unit="kcal/mol", has_forces=True)
-    model = realistic(targets=(target,))
-    export_native(model, tmp_path / "kcal.model", STRUCTURES)
+def test_an_energy_in_another_unit_arrives_in_electronvolt() -> None:
+    model = realistic(targets=(TargetInfo("energy", quantity="energy", unit="kcal/mol", has_forces=True),))
     atoms = ethanol()
-    atoms.calc = calculator(tmp_path / "kcal.model")
-    ours = predict(model, atoms)["energy"][0, 0]
-    assert atoms.get_potential_energy() == pytest.approx(ours * units.kcal / units.mol, rel=1e-6)
+    atoms.calc = calculator(native.build_native(model, "energy"))
+    ours, factor = predict(model, atoms), units.kcal / units.mol
+    assert atoms.get_potential_energy() == pytest.approx(ours["energy"][0, 0] * factor, rel=1e-6)
+    np.testing.assert_allclose(atoms.get_forces(), ours["energy.forces"] * factor, rtol=1e-6, atol=1e-9)
 
 
 PER_ATOM = TargetInfo("energy", quantity="energy", unit="eV", sample_kind="atom")

@@ -148,6 +148,9 @@ def test_calculator_results_are_keys_too(tmp_path: Path) -> None:
         ("REF_dipole", False, 3, "dipole"),
         ("REF_charges", True, 1, "charges"),
         ("Qs", True, 1, "property"),
+        ("polarizability", False, 9, "polarizability"),
+        ("alpha", False, 1, "property"),
+        ("born_charges", True, 9, "property"),
         ("elec_energy_tol", False, 1, "property"),
         ("cut_off_energy", False, 1, "property"),
         ("config_weight", False, 1, "weight"),
@@ -158,6 +161,22 @@ def test_calculator_results_are_keys_too(tmp_path: Path) -> None:
 )
 def test_roles_follow_name_and_shape(name: str, per_atom: bool, width: int, role: str) -> None:
     assert role_of(name, per_atom, "float", width).name == role
+
+
+@pytest.mark.parametrize(
+    ("width", "words"),
+    [(1, "a number"), (3, "a vector"), (5, "l = 2"), (7, "l = 3"), (9, "a tensor"), (40, "40 numbers")],
+)
+def test_what_a_label_might_be_is_said_from_its_width(width: int, words: str) -> None:
+    assert words in role_of("label", False, "float", width).reason
+
+
+def test_a_polarisability_is_proposed_and_other_values_are_left_to_a_person(write: Write) -> None:
+    extra = 'polarizability="1 0 0 0 1 0 0 0 2" quadrupole="1 2 3 4 5" gap='
+    frames = [text.replace(" energy=", f" {extra}{number} energy=") for number, text in enumerate(waters(4))]
+    mapping = suggest_mapping(inspect_files([write(frames)]))
+    assert set(mapping) == {"energy", "mtt::polarizability"}
+    assert mapping["mtt::polarizability"] == {"key": "polarizability", "type": {"cartesian": {"rank": 2}}}
 
 
 def test_keys_with_the_same_stem_belong_together(write: Write) -> None:

@@ -423,8 +423,6 @@ class Trainer:
             record["gradient_norm"] = self._gradient_norm()
         if self.training.stage_two_start is not None:
             record["stage"] = 1 if self.state.stage_two is None else 2
-        if self.state.stage_two is not None:
-            record["stage"] = 2
         self.recorder.epoch(record)
         self.recorder.log(epoch_line(record, self.reported, self.last_epoch))
 

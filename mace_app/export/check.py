@@ -48,11 +48,21 @@ class ExportCheck:
         )
 
 
+Original = Callable[[Mapping[str, np.ndarray]], Mapping[str, np.ndarray]]
+"""What another program says of one structure: labels in the units of the check, to compare the file with."""
+
+
 def compare_in_fresh_process(
-    model: MaceModel, file: Path, structures: GraphSource, length_unit: str, max_structures: int
+    model: MaceModel,
+    file: Path,
+    structures: GraphSource,
+    length_unit: str,
+    max_structures: int,
+    original: Original | None = None,
 ) -> list[ExportCheck]:
     """One check for each label and each auxiliary output of a metatomic file. Stress is compared where a structure is
-    periodic in all directions, as ASE has it."""
+    periodic in all directions, as ASE has it. The file must agree with ``original`` where that knows a label, and with
+    ``model`` in all others."""
     targets = [
         {
             "name": name,
@@ -70,7 +80,10 @@ def compare_in_fresh_process(
     ]
 
     def expected(arrays: Mapping[str, np.ndarray]) -> dict[str, Reference]:
-        return references(model, arrays, in_angstrom(length_unit)) | auxiliary_references(model, arrays)
+        found = references(model, arrays, in_angstrom(length_unit)) | auxiliary_references(model, arrays)
+        for label, values in (original(arrays) if original is not None else {}).items():
+            found[label] = found[label]._replace(values=values.reshape(found[label].values.shape))
+        return found
 
     return compare(
         model, file, structures, length_unit, max_structures, "fresh_process.py", targets + auxiliary, expected

@@ -12,7 +12,7 @@ import torch
 from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
 
 from mace_app.export.auxiliary import auxiliary_names, describe
-from mace_app.export.check import ExportCheck, compare_in_fresh_process
+from mace_app.export.check import ExportCheck, Original, compare_in_fresh_process
 from mace_app.export.errors import ExportRefused
 from mace_app.export.module import ExportedModel
 from mace_app.export.names import metatomic_unit, needs_unit
@@ -48,13 +48,19 @@ MACE_REFERENCE = "https://doi.org/10.48550/arXiv.2206.07697"
 
 
 def export_metatomic(
-    model: MaceModel, path: Path | str, metadata: ExportMetadata, structures: GraphSource, max_structures: int = 8
+    model: MaceModel,
+    path: Path | str,
+    metadata: ExportMetadata,
+    structures: GraphSource,
+    max_structures: int = 8,
+    original: Original | None = None,
 ) -> ExportReport:
     """Write ``path`` (must end in ``.pt``); the model itself is not touched.
 
     The file is saved under another name beside ``path``, loaded by a process that knows neither this program nor
     mace-torch, and run there through ASE on up to ``max_structures`` of ``structures`` (held-out ones, if there are
-    any), evenly chosen. Only when energies, forces, stress and all other outputs agree does it get its name.
+    any), evenly chosen. Only when energies, forces, stress and all other outputs agree does it get its name: with those
+    of ``model``, or with those of the ``original`` that ``model`` was made from.
     Raises ExportRefused otherwise; then there is no new file, and an old one at ``path`` is as it was.
     """
     path = Path(path)
@@ -68,7 +74,7 @@ def export_metatomic(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch deprecates TorchScript, which is metatomic's format
             atomistic.save(temporary)
-        checks = compare_in_fresh_process(model, temporary, structures, metadata.length_unit, max_structures)
+        checks = compare_in_fresh_process(model, temporary, structures, metadata.length_unit, max_structures, original)
         failed = [check for check in checks if not check.passed]
         if failed:
             raise ExportRefused(

@@ -21,8 +21,7 @@ from mace_app.export.check import ExportCheck, compare
 from mace_app.export.errors import ExportRefused
 from mace_app.export.references import Reference, in_angstrom, in_electronvolt, references
 from mace_app.files import sha256_of
-from mace_app.model import GraphSource, MaceModel
-from mace_app.model.adapter import build_scale_shift_mace
+from mace_app.model import GraphSource, MaceModel, adapter
 
 
 @dataclass(frozen=True)
@@ -119,22 +118,27 @@ def export_native(
 
 def build_native(model: MaceModel, name: str) -> torch.nn.Module:
     """mace-torch's module with our weights, on the CPU, in the model's dtype; atomic energies in float64."""
-    electronvolt = in_electronvolt(model.config.targets[name].unit)
-    scale = model.scaler.scale(name).cpu() * model.scaler.property_scale(name).cpu().reshape(-1)
-    mace: torch.nn.Module = build_scale_shift_mace(
-        model.config.hypers,
-        model.config.atomic_types,
-        model.config.avg_num_neighbors,
-        model.baseline.values(name)[:, 0].cpu().numpy() * electronvolt,
-        float(scale.item()) * electronvolt,
-        model.dtype,
-    )
+    config = model.config
+    electronvolt = in_electronvolt(config.targets[name].unit)
+    energies = model.baseline.values(name)[:, 0].cpu().numpy() * electronvolt
+    scales = model.scaler.scale(name).cpu() * model.scaler.property_scale(name).cpu().reshape(-1)
+    scale = float(scales.item()) * electronvolt
+    mace: torch.nn.Module
+    if config.architecture is None:
+        mace = adapter.build_scale_shift_mace(
+            config.hypers, config.atomic_types, config.avg_num_neighbors, energies, scale, model.dtype
+        )
+    else:
+        order = [config.atomic_types.index(number) for number in config.architecture.atomic_numbers]
+        with torch.random.fork_rng(devices=[]):
+            mace = adapter.build_architecture(
+                config.architecture, model.dtype, ("Default",), energies[order], (scale, 0.0), scriptable=False
+            )
+        mace.get_submodule("atomic_energies_fn").atomic_energies = torch.tensor(energies[order][None])
     state = {key: value.detach().cpu() for key, value in model.backbone.state_dict().items()}
     missing, unexpected = mace.load_state_dict(state, strict=False)
-    extra = {"r_max", "num_interactions"}
-    missing = [
-        key for key in missing if key not in extra and not key.startswith(("atomic_energies_fn.", "scale_shift."))
-    ]
+    own = ("r_max", "num_interactions", "atomic_energies_fn.", "scale_shift.")
+    missing = [key for key in missing if not key.startswith(own)]
     if missing or unexpected:
         raise ExportRefused(
             "The weights of this model are not those of mace-torch's model of the same hyperparameters "

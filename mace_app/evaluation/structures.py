@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -44,17 +43,11 @@ def write_predictions(
             stream.write(text.getvalue())
 
 
-def in_comment(value: np.ndarray) -> Any:
-    """One value as ASE has to be given it so that it reads the same again.
-
-    ASE takes nine plain numbers for a matrix in Fortran's order, but leaves a list alone.
-    """
+def in_comment(value: np.ndarray) -> float | np.ndarray:
+    """One value as ASE has to be given it."""
     if value.size == 1:
         return float(value.reshape(-1)[0])
-    if value.shape in ((3, 3), (3, 3, 1)):
-        return value.reshape(3, 3)
-    row = value.reshape(-1)
-    return row.tolist() if row.size == 9 else row
+    return value.reshape(3, 3) if value.shape in ((3, 3), (3, 3, 1)) else value.reshape(-1)
 
 
 def column_names(labels: Iterable[str]) -> dict[str, str]:

@@ -27,7 +27,7 @@ TARGETS = [
     TargetInfo("mtt::tensors", type={"cartesian": {"rank": 2, "symmetric": False}}, num_subtargets=2),
     TargetInfo("mtt::tensor_of_atoms", type={"cartesian": {"rank": 2, "symmetric": False}}, sample_kind="atom"),
     TargetInfo("mtt::quadrupole", type={"spherical": {"irreps": [{"o3_lambda": 2, "o3_sigma": 1, "num": 2}]}}),
-    TargetInfo("mtt::several", type={"spherical": {"irreps": SPHERICAL}}),  # nine values, which ASE has an opinion on
+    TargetInfo("mtt::several", type={"spherical": {"irreps": SPHERICAL}}),  # nine values, but no matrix
     TargetInfo("mtt::several_of_atoms", type={"spherical": {"irreps": SPHERICAL}}, sample_kind="atom"),
 ]
 STRUCTURES = [
@@ -107,13 +107,3 @@ def test_npz_holds_the_arrays_of_every_label(predictions: dict[str, np.ndarray],
         assert set(stored) == {*predictions, "n_atoms"}
         for label, values in predictions.items():
             np.testing.assert_array_equal(stored[label], values)
-
-
-def test_nine_plain_numbers_keep_their_order_where_no_matrix_is_meant(tmp_path: Path) -> None:
-    """ASE's grammar makes a matrix of them, in Fortran's order."""
-    file = tmp_path / "nine.xyz"
-    file.write_text('1\nProperties=species:S:1:pos:R:3 dos="0 1 2 3 4 5 6 7 8" pbc="F F F"\nO 0.0 0.0 0.0\n')
-    targets = {"mtt::dos": {"key": "dos", "num_subtargets": 9}}
-    reader = LabelReader(DatasetOptions.model_validate({"systems": str(file), "targets": targets}))
-    (frame,) = read_frames(file)
-    np.testing.assert_array_equal(reader.read(frame)["mtt::dos"], np.arange(9.0))

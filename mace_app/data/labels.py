@@ -137,7 +137,8 @@ class LabelReader:
             values = voigt_to_matrix(values)
         allowed = {expected}
         if label.kind == "value":
-            allowed |= {_squeezed(expected), _flat(expected, label.per_atom)}
+            flat = _flat(expected, label.per_atom)
+            allowed |= {_squeezed(expected), flat, _squeezed(flat)}
         elif label.kind in ("stress", "virial"):
             allowed.add((9,))
         if values.shape not in allowed:

@@ -161,3 +161,11 @@ def test_forces_used_if_found_belong_to_the_energy(write: Write, prepared: Prepa
     other = prepared(path, {"energy": {"key": "energy"}}, validation_set=0.25)
     assert not other.targets["energy"].has_forces
     assert any("the file has `forces_xtb`" in text for text in other.warnings)
+
+
+def test_one_invariant_may_be_called_spherical(write: Write, prepared: Prepared) -> None:
+    path = write([water(-1.0 * n, 0.01 * n) for n in range(5)])
+    target = {"key": "energy", "type": {"spherical": {"irreps": [{"o3_lambda": 0, "o3_sigma": 1}]}}}
+    batch = prepared(path, {"energy": {}, "mtt::same": target}, validation_set=0.2).training.collate([0, 1])
+    assert batch["label:mtt::same"].shape == (2, 1, 1)
+    assert (batch["label:mtt::same"][:, 0] == batch["label:energy"]).all()

@@ -200,7 +200,7 @@ def _finish(
     recorder.progress(phase="done", message="Done", eta_seconds=0.0, best_epoch=result.best_epoch)
     if refused is not None:
         raise refused
-    kept = f"epoch {result.best_epoch} was exported as {run.model_file.name}"
+    kept = f"epoch {result.best_epoch}, was exported as {run.model_file.name}"
     if result.failure is not None:
         return "failed", f"{result.failure} The best so far, {kept}."
     if result.stopped:

@@ -82,3 +82,8 @@ def test_validation_leaves_out_nothing_whatever_the_bound():
     batches = list(in_order(atoms, 2, most_atoms=4))
     assert [list(batch) for batch in batches] == [[0], [1], [2], [3], [4]]
     assert [list(batch) for batch in in_order(atoms, 2, most_atoms=5)] == [[0], [1], [2, 3], [4]]
+
+
+def test_batches_are_joined_once_one_has_given_something_away():
+    atoms = np.array([6, 11, 1, 1])  # cut as 6, 11 + 1 and 1: the second gives its 1 to the first and has room again
+    assert [list(batch) for batch in pack(np.arange(4), atoms, BatchLimits(2, 8, 15))] == [[0, 2], [1, 3]]

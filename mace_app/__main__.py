@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(call=train_)
 
     export = commands.add_parser("export", help="write a trained model for simulations", description=export_.__doc__)
-    export.add_argument("model", type=Path, help="run folder or checkpoint (.safetensors)")
+    export.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or a published MACE (.model)")
+    export.add_argument("--head", metavar="NAME", help="which head of a .model with several")
     export.add_argument(
         "-o", "--output", type=Path, default=Path("model.pt"), metavar="FILE", help="file to write (%(default)s)"
     )
@@ -48,8 +49,10 @@ def parser() -> argparse.ArgumentParser:
     _threads(evaluate)
     evaluate.set_defaults(call=evaluate_)
 
-    inspect = commands.add_parser("inspect", help="what is in files of structures", description=inspect_.__doc__)
-    inspect.add_argument("files", type=Path, nargs="+", help="files of structures, for example .xyz")
+    inspect = commands.add_parser(
+        "inspect", help="what is in files of structures, or in a MACE file", description=inspect_.__doc__
+    )
+    inspect.add_argument("files", type=Path, nargs="+", help="files of structures, for example .xyz; or one .model")
     inspect.add_argument("--json", action="store_true", help="print everything that was found as JSON")
     inspect.set_defaults(call=inspect_)
 
@@ -116,15 +119,34 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
 
 def export_(arguments: argparse.Namespace) -> int:
     """Write a trained model after a fresh process agreed with it on real structures: FILE.pt for metatomic (all
-    targets), FILE.model for mace-torch (the energy of MACE's own readouts)."""
+    targets), FILE.model for mace-torch (the energy of MACE's own readouts). A published MACE file (.model) is read
+    without executing anything in it, and compared with mace-torch's own model."""
     from mace_app.tasks.export import export_model
 
+    if arguments.model.suffix == ".model" and arguments.model.is_file():
+        return _export_foundation(arguments)
+    if arguments.head is not None:
+        print("--head chooses among the heads of a .model file; leave it out.", file=sys.stderr)
+        return FAILED
     report = export_model(arguments.model, arguments.output, arguments.structures)
     for check in report.checks:
         print(check)
     left_out = getattr(report, "left_out", [])
     if left_out:
         print(f"Left out, as mace-torch's own format can't hold them: {', '.join(left_out)}")
+    print(f"Model: {arguments.output}")
+    return 0
+
+
+def _export_foundation(arguments: argparse.Namespace) -> int:
+    from mace_app.tasks.foundation import export_foundation
+
+    exported = export_foundation(arguments.model, arguments.output, arguments.head, arguments.structures)
+    for check in exported.report.checks:
+        print(check)
+    print(f"Head: {exported.head}")
+    if exported.licence is not None:
+        print(f"Licence: {exported.licence}")
     print(f"Model: {arguments.output}")
     return 0
 
@@ -148,7 +170,13 @@ def evaluate_(arguments: argparse.Namespace) -> int:
 
 
 def inspect_(arguments: argparse.Namespace) -> int:
-    """What files of structures hold: keys with coverage and ranges, elements, sizes, and what looks wrong."""
+    """What files of structures hold: keys with coverage and ranges, elements, sizes, and what looks wrong. Of a MACE
+    file (.model) its heads, elements, architecture and licence, read without executing anything in it."""
+    if any(path.suffix == ".model" for path in arguments.files):
+        from mace_app.tasks.foundation import inspect_foundation
+
+        print("\n\n".join(inspect_foundation(path, arguments.json) for path in arguments.files))
+        return 0
     from mace_app.tasks.inspect import inspect_structures
 
     print(inspect_structures(arguments.files, arguments.json))

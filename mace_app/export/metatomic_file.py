@@ -16,6 +16,7 @@ from mace_app.export.check import ExportCheck, Original, compare_in_fresh_proces
 from mace_app.export.errors import ExportRefused
 from mace_app.export.module import ExportedModel
 from mace_app.export.names import metatomic_unit, needs_unit
+from mace_app.export.references import in_electronvolt
 from mace_app.files import sha256_of
 from mace_app.model import GraphSource, MaceModel
 
@@ -127,6 +128,13 @@ def _output(model: MaceModel, name: str) -> ModelOutput:
             f"The target `{name}` has no unit, and a simulation can't use it without; give it one in the data set, "
             "for example `unit: eV`."
         )
+    if info.is_energy:
+        try:
+            in_electronvolt(info.unit)
+        except (ValueError, RuntimeError) as error:
+            raise ExportRefused(
+                f"`{name}` is an energy, and its unit `{info.unit}` is none; give it a unit such as `eV`."
+            ) from error
     try:
         # "atom" means that both values per atom and their sum can be asked for.
         return ModelOutput(

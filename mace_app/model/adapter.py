@@ -47,6 +47,7 @@ with _quiet_and_safe_again():
     from e3nn import nn as e3nn_nn
     from e3nn.util import jit as e3nn_jit
     from mace import modules as mace_modules
+    from mace.data.neighborhood import get_neighborhood as mace_neighbourhood  # noqa: F401 — for comparisons
     from mace.modules.blocks import RealAgnosticAttResidualInteractionBlock as _AttentionBlock
     from mace.modules.gate import GatedEquivariantBlock as _GatedBlock
     from mace.modules.wrapper_ops import Linear as _MaceLinear

@@ -77,6 +77,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Raises FoundationError for anything but an undamaged file of ``torch.save``; OSError if it can't be opened."""
     if path.is_dir():
         raise FoundationError(f"`{path.name}` is a folder; name the `.model` file inside.")
+    if path.exists() and not path.is_file():
+        raise FoundationError(f"`{path.name}` is no ordinary file; name the `.model` file itself.")
     with path.open("rb") as stream:
         _check_beginning(path.name, stream)
         _check_directory(path.name, stream)

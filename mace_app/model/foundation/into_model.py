@@ -3,6 +3,7 @@
 import torch
 
 from mace_app.model.config import ModelConfig
+from mace_app.model.foundation.bounds import bounded
 from mace_app.model.foundation.rebuild import put_weights
 from mace_app.model.foundation.source import Foundation
 from mace_app.model.potential import MaceModel
@@ -39,7 +40,7 @@ def foundation_model(
     """
     index = foundation.head_index(head)
     config = foundation_config(foundation, target)
-    with torch.random.fork_rng(devices=[]):
+    with bounded(foundation.numbers, foundation.file):
         model = MaceModel(config, dtype or foundation.dtype)
     put_weights(model.backbone, head_weights(foundation, index), foundation.file)
     baseline = foundation.atomic_energies[index] + foundation.shift[index]

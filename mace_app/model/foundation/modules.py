@@ -150,7 +150,9 @@ def _irreps_text(value: Any) -> Any:
     if name == "_MulIr":
         if len(arguments) != 2 or not isinstance(arguments[0], int) or class_name(arguments[1]) != "Irrep":
             return UNKNOWN
-        return f"{arguments[0]}x{_irreps_text(arguments[1])}"
+        irrep = _irreps_text(arguments[1])
+        return UNKNOWN if irrep is UNKNOWN else f"{arguments[0]}x{irrep}"
     if len(arguments) > 10_000 or any(class_name(entry) != "_MulIr" for entry in arguments):
         return UNKNOWN
-    return "+".join(_irreps_text(entry) if isinstance(_irreps_text(entry), str) else "?" for entry in arguments)
+    parts = [_irreps_text(entry) for entry in arguments]
+    return UNKNOWN if any(part is UNKNOWN for part in parts) else "+".join(parts)

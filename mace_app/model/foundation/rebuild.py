@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from mace_app.model.adapter import build_architecture
+from mace_app.model.foundation.bounds import bounded
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.modules import UNKNOWN, Module, plain
 from mace_app.model.foundation.source import Foundation
@@ -47,7 +48,7 @@ def rebuild(foundation: Foundation) -> torch.nn.Module:
         stored = (foundation.tensors["scale_shift.scale"], foundation.tensors["scale_shift.shift"])
         scale_shift = (stored[0].double().numpy(), stored[1].double().numpy())
     energies = foundation.tensors["atomic_energies_fn.atomic_energies"].to(torch.float64).numpy()
-    with torch.random.fork_rng(devices=[]):
+    with bounded(foundation.numbers, foundation.file):
         native = build_architecture(
             foundation.architecture, torch.float64, foundation.heads, energies, scale_shift, scriptable=False
         )

@@ -32,6 +32,8 @@ _READOUTS = ("NonLinearReadoutBlock", "NonLinearBiasReadoutBlock")
 _RADIAL = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis": "chebyshev"}
 _TRANSFORMS = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft"}
 _GATES = ("silu", "tanh", "abs")
+_MOST_IRREPS = 64
+_HIGHEST_ORDER = 6
 
 
 def check_kind(root: Module, file: str) -> None:
@@ -82,9 +84,12 @@ class _Reader:
         if not isinstance(value, str) or not value:
             raise self.refused(f"`{path}.{attribute}` is missing")
         try:
-            return format_irreps(parse_irreps(value))
+            found = parse_irreps(value)
         except ValueError as error:
             raise self.refused(f"`{path}.{attribute}`: {error}") from None
+        if len(found) > _MOST_IRREPS:
+            raise self.refused(f"`{path}.{attribute}` has {len(found)} parts")
+        return format_irreps(found)
 
     def scalar(self, name: str) -> float:
         value = self.tensors.get(name)
@@ -240,7 +245,7 @@ def _tables(read: _Reader, layer: int) -> tuple[tuple[tuple[tuple[int, ...], boo
     found = []
     for index in range(len(read.module(path).children)):
         order = _count(read, f"{path}.{index}", "correlation")
-        if order > 8:
+        if order > _HIGHEST_ORDER:
             raise read.refused(f"`{path}.{index}.correlation` is {order}")
         tables = []
         for nu in range(1, order + 1):

@@ -53,6 +53,11 @@ class Foundation:
             for name in module.parameters
         )
 
+    @property
+    def numbers(self) -> int:
+        """All numbers in its tensors."""
+        return sum(tensor.numel() for tensor in self.tensors.values())
+
     def head_index(self, name: str | None) -> int:
         """Which head ``name`` is. A single one needs no name and has whatever name it has; of several one must be
         chosen. FoundationError lists them."""

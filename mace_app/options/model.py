@@ -99,8 +99,8 @@ class ModelHypers(Options):
         help="The shape of the functions that describe distances.",
         explanation=(
             "Bessel functions are the usual choice and oscillate over the whole range. Gaussians are local in "
-            "distance, Chebyshev polynomials resolve both ends of their interval more finely. The choice rarely "
-            "decides the accuracy."
+            "distance, Chebyshev polynomials resolve both ends of their interval more finely; they need "
+            "`distance_transform: Agnesi`. The choice rarely decides the accuracy."
         ),
     )
     num_cutoff_basis: int = option(

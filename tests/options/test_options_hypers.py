@@ -210,6 +210,8 @@ NO_EFFECT: list[tuple[str, dict[str, Any], str]] = [
         },
         "density",
     ),
+    ("model.radial_type", {"model": {"radial_type": "chebyshev"}}, "distance_transform: Agnesi"),
+    ("model.radial_type", {"model": {"radial_type": "chebyshev", "distance_transform": "Soft"}}, "polynomials"),
     ("model.mace_head_target", {"model": {"mace_head_target": "enrgy"}}, "Did you mean `energy`"),
     ("training.atomic_baseline.enery", {"training": {"atomic_baseline": {"enery": 1}}}, "Did you mean `energy`"),
     (
@@ -278,6 +280,13 @@ def test_products_beyond_mace_torchs_tables_are_refused_before_anyone_waits_for_
     assert "model.correlation" in problems_with({"max_ell": 4, "correlation": 3})
     assert "model.correlation" in problems_with({"max_ell": 2, "correlation": 5})
     assert problems_with({"max_ell": 2, "correlation": 4}) == {}
+
+
+def test_chebyshev_polynomials_are_fine_where_their_values_are() -> None:
+    assert problems_with({"radial_type": "chebyshev", "distance_transform": "Agnesi"}) == {}
+    assert problems_with({"radial_type": "chebyshev", "r_max": 3, "num_radial_basis": 2}) == {}
+    nanometers = {"systems": {"read_from": "a.xyz", "length_unit": "nm"}}
+    assert problems_with({"radial_type": "chebyshev", "r_max": 0.5}, training_set=nanometers) == {}
 
 
 def test_short_names_of_interaction_blocks_are_understood() -> None:

@@ -60,15 +60,15 @@ class Layout(torch.nn.Module):
                 shape.append(size)
             piece = values
             if self.flat:
-                length = n_properties
+                width = 1
                 for size in shape:
-                    length = length * size
-                piece = values[:, start : start + length]
-                start += length
+                    width = width * size
+                piece = values[:, start : start + width * n_properties]
+                start += width * n_properties
                 if self.properties_first:
-                    piece = piece.reshape(values.shape[0], n_properties, -1).transpose(1, 2)
+                    piece = piece.reshape(values.shape[0], n_properties, width).transpose(1, 2)
                 else:
-                    piece = piece.reshape(values.shape[0], -1, n_properties)
+                    piece = piece.reshape(values.shape[0], width, n_properties)
             entries = torch.arange(n_properties, device=device).reshape(-1, 1)
             blocks.append(
                 TensorBlock(

@@ -64,7 +64,9 @@ def native_target(model: MaceModel, length_unit: str) -> str:
     try:
         in_electronvolt(info.unit)
     except (ValueError, RuntimeError) as error:
-        raise ExportRefused(f"The unit of `{name}`, `{info.unit}`, can't be converted to eV.") from error
+        raise ExportRefused(
+            f"`{name}` is an energy, and its unit `{info.unit}` is none that can be converted to eV; give it one."
+        ) from error
     if not math.isclose(in_angstrom(length_unit), 1.0, rel_tol=1e-12):
         raise ExportRefused(
             f"Lengths of this model are in `{length_unit}`, and mace-torch's own format has no unit of length: its "

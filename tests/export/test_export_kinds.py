@@ -161,6 +161,13 @@ def test_selected_atoms_are_those_rows_and_their_sums_or_means(loaded: torch.nn.
         np.testing.assert_allclose(flat(structures[name]), [first, some[2]], rtol=0, atol=1e-9, err_msg=name)
 
 
+def test_no_atoms_selected_give_no_samples(loaded: torch.nn.Module) -> None:
+    nothing = Labels(["system", "atom"], torch.zeros((0, 2), dtype=torch.int32))
+    for kind in ("atom", "system"):
+        results = run(loaded, [*NAMES, "mtt::aux::mace_features"], kind, STRUCTURES, nothing)
+        assert {len(block.samples) for tensor in results.values() for block in tensor.blocks()} == {0}
+
+
 def test_auxiliary_outputs_hold_what_the_last_layers_are_linear_in(model: MaceModel, loaded: torch.nn.Module) -> None:
     """The features are the backbone's, block for block; and from the last-layer features a linear map gives the target,
     which no other quantity of that length would do."""

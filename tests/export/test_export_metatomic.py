@@ -210,7 +210,14 @@ def test_other_architectures_export_in_float32_too(hypers: dict, tmp_path: Path)
     [
         ([TargetInfo("energy", quantity="energy")], "m.pt", STRUCTURES, "`energy` has no unit"),
         ([TargetInfo("charge", sample_kind="atom")], "m.pt", STRUCTURES, "`charge` has no unit"),
-        ([TargetInfo("energy", quantity="energy", unit="ev/furlongs!")], "m.pt", STRUCTURES, "does not accept"),
+        ([TargetInfo("charge", unit="e/furlongs!")], "m.pt", STRUCTURES, "does not accept"),
+        (
+            [TargetInfo("mtt::U", quantity="energy", unit="ev/furlongs!")],
+            "m.pt",
+            STRUCTURES,
+            "is an energy, and its unit",
+        ),
+        ([TargetInfo("energy", quantity="energy", unit="eV/A")], "m.pt", STRUCTURES, "is an energy, and its unit"),
         ([ENERGY], "m.pth", STRUCTURES, r"let it end in `\.pt`"),
         ([ENERGY], "m.pt", Graphs([]), "no structures to compare"),
     ],

@@ -146,7 +146,7 @@ PER_ATOM = TargetInfo("energy", quantity="energy", unit="eV", sample_kind="atom"
         ((TargetInfo("energy/pbe", quantity="energy", unit="eV"),), "m.model", "", "`energy`, and this model has no"),
         ((PER_ATOM,), "m.model", "", "scaled element by element"),
         ((TargetInfo("energy", quantity="energy"),), "m.model", "", "`energy` has no unit"),
-        ((TargetInfo("energy", quantity="energy", unit="e"),), "m.model", "", "`e`, can't be converted to eV"),
+        ((TargetInfo("energy", quantity="energy", unit="e"),), "m.model", "", "its unit `e` is none"),
         ((ENERGY,), "m.model", "nm", "Lengths of this model are in `nm`"),
         ((ENERGY,), "m.pt", "", r"let it end in `\.model`"),
     ],

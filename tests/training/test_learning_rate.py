@@ -76,3 +76,11 @@ def test_the_plateau_of_another_loss_is_not_compared_with_that_before():
 def test_the_schedule_free_optimiser_keeps_its_rate_after_the_warm_up():
     schedule = make(optimizer="schedulefree", warmup_steps=2)
     assert rates(schedule, 60, loss=lambda epoch: 5.0) == [0.05, *[0.1] * 59]
+
+
+def test_epochs_without_improvement_before_stage_two_do_not_count_in_it():
+    schedule = make(lr_scheduler_patience=2, lr_factor=0.5)
+    rates(schedule, 3)
+    schedule.restart(0.01, 20)
+    assert rates(schedule, 4) == [0.01] * 4  # one that sets the level, two to wait
+    assert schedule.learning_rate == 0.005

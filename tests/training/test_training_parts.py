@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mace_app.options import LossTerm, TrainingHypers
-from mace_app.training.averaging import WeightAverage
+from mace_app.training.averaging import ScheduleFreeAverage, WeightAverage
 from mace_app.training.losses import LossSummary
 from mace_app.training.metrics import Errors
 from mace_app.training.optimiser import (
@@ -102,7 +102,7 @@ def hypers(**values):
     return TrainingHypers.model_validate(values)
 
 
-@pytest.mark.parametrize("name", ["adam", "adamw"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "schedulefree"])
 def test_an_optimiser_goes_on_exactly_from_its_state(name):
     def new():
         weight = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
@@ -179,3 +179,20 @@ def test_the_time_left_counts_training_and_validation_of_this_session_only():
     assert told[-1]["eta_seconds"] == pytest.approx(12 + 4)
     assert told[-1]["structures_per_second"] == pytest.approx(1.0)
     assert 1 < told[-1]["done"] < 2
+
+
+def test_a_schedule_free_average_begins_anew_where_it_stands():
+    """Afterwards the first step counts fully; otherwise it would be one vote among all steps so far."""
+    weight = torch.nn.Parameter(torch.ones(3, dtype=torch.float64))
+    model = torch.nn.Module()
+    model.register_parameter("weight", weight)
+    optimiser = make_optimiser([{"params": [weight]}], hypers(optimizer="schedulefree"))
+    average = ScheduleFreeAverage(model, optimiser)
+    trained(optimiser, weight, 50)
+    before = average.averages["weight"].clone()
+    average.restart()
+    assert torch.equal(weight, before) and torch.equal(average.averages["weight"], before)
+    trained(optimiser, weight, 1)
+    moved = (average.averages["weight"] - before).abs()
+    assert torch.allclose(average.averages["weight"], optimiser.state[weight]["z"], rtol=1e-12)
+    assert (moved > 1e-5).all()

@@ -259,7 +259,10 @@ class Form:
         shown = conversions.number_text(self.value(item, loc))
         bound = self.bound(item, loc, shown, conversions.read_number)
         st.text_input(
-            self.label(item, loc), validate=pattern, placeholder="off" if item.optional else default_text(item), **bound
+            self.label(item, loc),
+            validate=pattern,
+            placeholder="not set" if item.optional else default_text(item),
+            **bound,
         )
 
     def _auto_number(self, item: OptionField, loc: Loc) -> None:

@@ -26,6 +26,7 @@ _WORDS = {
     EACH: "Type and weight for every label. A weight of 0 leaves a label out of training; its error is still reported.",
 }
 _PART: Mapping[str, OptionField] = {item.name: item for item in option_fields(LossPart)}
+ROW = (1.6, 1, 1, 1.1)
 _HUBER = ("huber", "masked_huber")
 
 
@@ -141,9 +142,9 @@ def _row(form: Form, label: str, loc: Loc) -> None:
     if form.advanced or form.draft.has((*loc, "reduction")):
         names.append("reduction")
     brief, form.brief = form.brief, True
-    with st.grid(4, min_column_width=150, gap="small", key=form.key(loc, "row")) as grid:
-        for name in names:
-            with grid.cell():
-                item = replace(_PART[name], title=f"Loss of {code(label)}") if name == "type" else _PART[name]
-                form.field(item, (*loc, name))
+    # At the bottom, because long names of labels take two lines.
+    for place, name in zip(st.columns(ROW, gap="small", vertical_alignment="bottom"), names, strict=False):
+        with place:
+            item = replace(_PART[name], title=f"Loss of {code(label)}") if name == "type" else _PART[name]
+            form.field(item, (*loc, name))
     form.brief = brief

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 
 from mace_app.options import Change
-from mace_app.ui.charts import display_unit, readable, three_digits, title_of
+from mace_app.ui.charts import display_unit, r_squared, readable, three_digits, title_of
 from mace_app.ui.text import code, markdown
 
 SPLITS = {"training": "Training", "validation": "Validation", "test": "Test"}
@@ -32,7 +32,7 @@ def error_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
                     "RMSE": shown("rmse"),
                     "Largest": shown("max"),
                     "Unit": markdown(unit.text) or "–",
-                    "R²": "–" if r2 is None else f"{r2:.4f}",
+                    "R²": r_squared(r2),
                     "Values": "–" if count is None else f"{count:,}".replace(",", "\u202f"),
                 }
             )

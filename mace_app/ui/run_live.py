@@ -26,6 +26,7 @@ from mace_app.ui.text import markdown
 STATUS_SECONDS = 1.0
 CHART_SECONDS = 2.0
 SPARKLINE_POINTS = 60
+CHOICE_HEIGHT = 38
 
 
 def live_status(run: RunFolder, info: RunInfo) -> None:
@@ -197,15 +198,18 @@ def _parity_panel(reader: RunReader, label: str, data: ParityLabel, targets: Map
     """One label; what has several components lets a person choose among them."""
     choices = {part.title: part for part in charts.components(label, data.reference.shape[1:], targets)}
     title, chosen = charts.title_of(label), charts.ALL
-    place = st.container()  # the choice stands below its chart, so that charts in a row begin at one height
     if len(choices) > 1:
         chosen = st.selectbox(
             f"Shown of {markdown(title)}",
             list(choices),
             key=f"part-{_key(label)}",
             help="All values together, or one component; the errors in the corner are those of what is shown.",
-            width=220,
+            format_func=lambda part: f"{title}: {'all values' if part == charts.ALL else part}",
+            label_visibility="collapsed",
+            width=260,
         )
+    else:
+        st.space(CHOICE_HEIGHT)  # so that charts in a row begin at one height
     part = choices.get(chosen) or choices[charts.ALL]
     numbers = reader.kept("numbers", signature(reader.run.path / "splits.json"), partial(_numbers, reader.run))
     unit = reader.history.units.get(label, "")
@@ -215,8 +219,7 @@ def _parity_panel(reader: RunReader, label: str, data: ParityLabel, targets: Map
         (signature(reader.run.parity_file), unit, part.title),
         lambda: charts.parity_figure(label, part.of(data), unit, numbers, part=named),
     )
-    with place:
-        live_plotly(figure, f"parity-{_key(label)}", f"{title}: prediction against reference")
+    live_plotly(figure, f"parity-{_key(label)}", f"{title}: prediction against reference")
 
 
 def _spectrum_panel(reader: RunReader, label: str, data: ParityLabel) -> None:
@@ -231,6 +234,7 @@ def _spectrum_panel(reader: RunReader, label: str, data: ParityLabel) -> None:
         (signature(reader.run.parity_file), unit),
         partial(charts.spectrum_figure, label, data, unit, number),
     )
+    st.space(CHOICE_HEIGHT)
     live_plotly(figure, f"spectrum-{_key(label)}", f"{charts.title_of(label)}: curves of one structure")
 
 

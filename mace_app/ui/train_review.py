@@ -18,6 +18,7 @@ from mace_app.options import (
     with_absolute_paths,
 )
 from mace_app.options.base import shown
+from mace_app.ui.charts import readable
 from mace_app.ui.data_summary import SplitSizes, split_problems, split_sizes
 from mace_app.ui.draft import Draft
 from mace_app.ui.elements import symbols
@@ -92,6 +93,14 @@ def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
         st.markdown("  \n".join(lines))
     st.header("Targets", anchor=False)
     st.table(_target_rows(options), alt="Targets and their losses")
+    unitless = [
+        code(name) for name, info in options.targets().items() if not info.unit and not name.startswith("mtt::")
+    ]
+    if unitless:
+        st.warning(
+            f"Without a unit nothing is exported for {', '.join(unitless)}: give it one on the step of the targets.",
+            icon=":material/straighten:",
+        )
     changes = [change for change in simple_changes(options) if not change.loc[0].endswith("_set")]
     if changes:
         with st.expander(f"{count(len(changes), 'option')} away from the default", icon=":material/tune:"):
@@ -123,8 +132,8 @@ def _unit(targets: dict[str, TargetInfo], label: str, length: str) -> str:
     name, _, part = label.rpartition(".")
     info = targets.get(label) or targets.get(name)
     if info is None or not info.unit:
-        return ""
-    return markdown(info.unit) + {"forces": f"/{length}", "stress": f"/{length}³"}.get(
+        return "not given"
+    return markdown(readable(info.unit)) + {"forces": f"/{length}", "stress": f"/{length}³"}.get(
         part if label not in targets else "", ""
     )
 

@@ -18,7 +18,7 @@ from mace_app.ui.charts.history import (
 )
 from mace_app.ui.charts.parity import parity_errors, parity_figure
 from mace_app.ui.charts.spectrum import is_spectrum, spectrum_figure, typical_row
-from mace_app.ui.charts.style import DisplayUnit, display_unit, readable, three_digits, title_of
+from mace_app.ui.charts.style import DisplayUnit, display_unit, r_squared, readable, three_digits, title_of
 
 __all__ = [
     "ALL",
@@ -39,6 +39,7 @@ __all__ = [
     "measures",
     "parity_errors",
     "parity_figure",
+    "r_squared",
     "readable",
     "seconds_figure",
     "spectrum_figure",

@@ -16,6 +16,7 @@ from mace_app.ui.charts.style import (
     display_unit,
     empty_figure,
     plain_text,
+    r_squared,
     readable,
     three_digits,
     title_of,
@@ -106,7 +107,7 @@ def parity_figure(
         f"<b>MAE</b> {three_digits(errors.mae * error_unit.factor)}{suffix}",
     ]
     if errors.r2 is not None:
-        lines.append(f"<b>R²</b> {errors.r2:.4f}")
+        lines.append(f"<b>R²</b> {r_squared(errors.r2)}")
     figure.add_annotation(
         text="<br>".join(lines), x=0.02, y=0.98, xref="paper", yref="paper", xanchor="left", yanchor="top",
         align="left", showarrow=False,

@@ -71,6 +71,11 @@ def three_digits(value: float | None) -> str:
     return f"{value:.{max(0, 2 - floor(log10(abs(value))))}f}"
 
 
+def r_squared(value: float | None) -> str:
+    """Four decimals where the model explains anything; far below zero the size is all that counts."""
+    return "–" if value is None else f"{value:.4f}" if value > -1 else three_digits(value)
+
+
 def title_of(label: str) -> str:
     """``energy.forces`` as "Forces", ``energy/pbe.forces`` as "Forces (energy/pbe)", ``mtt::dipole`` as "Dipole"."""
     target, dot, part = label.rpartition(".")

@@ -102,7 +102,7 @@ class GradientOptions(Options):
         section="Source",
         widget="path",
         help="The file with the values; empty means the file of the structures.",
-        explanation="metatrain can read labels from a file of their own. Here they stand beside the structures.",
+        explanation="It must hold one frame for each structure, in the same order and with the same atoms.",
     )
 
 
@@ -289,7 +289,7 @@ class TargetOptions(Options):
         section="Source",
         widget="path",
         help="The file with the values; empty means the file of the structures.",
-        explanation="metatrain can read labels from a file of their own. Here they stand beside the structures.",
+        explanation="It must hold one frame for each structure, in the same order and with the same atoms.",
     )
     unit: str = option(
         "",

@@ -10,6 +10,7 @@ from typing import Any
 from mace_app.data import PreparedData, prepare
 from mace_app.model import MaceModel
 from mace_app.options import DatasetOptions, OptionsError, Problem, RunOptions, parse_options, read_yaml
+from mace_app.options.datasets import DERIVATIVES
 from mace_app.tasks.errors import TaskError
 from mace_app.training import best_weights, build_model, checkpoint_file, load_checkpoint
 
@@ -73,10 +74,15 @@ def _from_yaml(path: Path) -> list[dict[str, Any]]:
 
 
 def _targets(source: ModelSource) -> dict[str, Any]:
-    """As the run read them: keys, units, types."""
+    """As the run read them: keys, units, types. Files of labels belong to the structures of the run."""
     if source.options is not None:
         first: DatasetOptions = source.options.training_datasets[0]
-        return {name: target.model_dump() for name, target in first.targets.items()}
+        targets = {name: target.model_dump() for name, target in first.targets.items()}
+        for target in targets.values():
+            for entry in (target, *(target[kind] for kind in DERIVATIVES)):
+                if entry:
+                    entry["read_from"] = None
+        return targets
     return {
         name: {
             "quantity": info.quantity,

@@ -89,7 +89,7 @@ def test_metatrain_runs_our_options_and_we_run_its(
     }
     Path("ours.yaml").write_text(yaml.safe_dump(tree))
     text, said = written_options(Path("ours.yaml"), "mtt")
-    assert any("warmup_steps" in sentence for sentence in said)
+    assert any("warmup_steps" in sentence for sentence in said), "what is lost is said"
     content = yaml.safe_load(text)
     content["training_set"]["indices"] = [number for number in range(20) if number not in (1, 5, 9, 13, 17)]
     Path("theirs.yaml").write_text(text if word != "bulk" else yaml.safe_dump(content))

@@ -216,6 +216,11 @@ def _scale(
         return {}
     given = training.fixed_scaling_weights
     known: dict[str, Any] = dict(given) if isinstance(given, Mapping) else {}
+    for name in [name for name, entry in known.items() if isinstance(entry, Mapping)]:
+        elements = set(measured.baseline.get(name, {})) if measured is not None else set()
+        if not elements or not elements <= set(known[name]):
+            del known[name]
+            said.append(f"`fixed_scaling_weights.{name}` is lost: metatrain needs a number for every element.")
     by_forces = [name for name, info in targets.items() if info.is_energy and info.has_forces and name not in known]
     if measured is not None:
         known |= {name: value for name, value in measured.scale.items() if name not in known}
@@ -298,7 +303,8 @@ def _about_the_data(options: RunOptions, measured: Measured | None, said: list[s
         return
     for label, missing in measured.incomplete.items():
         lost = "then drops it for the whole file" if "." in label else "refuses such a file"
-        said.append(f"{missing} structures lack `{label}`, and metatrain {lost}: keep them out of its files.")
+        lack = "structure lacks" if missing == 1 else "structures lack"
+        said.append(f"{missing} {lack} `{label}`, and metatrain {lost}: keep them out of its files.")
     if measured.isolated_atoms:
         said.append(
             f"The files hold isolated atoms of {measured.isolated_atoms} elements. Here they give the baseline only; "

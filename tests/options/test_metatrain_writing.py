@@ -86,6 +86,19 @@ def test_a_huber_delta_in_physical_units_is_divided_by_the_scale() -> None:
     }
 
 
+def test_scales_of_some_elements_only_are_lost_with_a_word() -> None:
+    charge = {"charge": {"sample_kind": "atom", "unit": "e"}}
+    seen = Measured(frozenset({"charge"}), 6.0, baseline={"charge": {1: 0.0, 8: 0.1}})
+    scales = {"charge": {1: 0.5}}
+    content, said = written(charge, seen, {"fixed_scaling_weights": scales})
+    assert (
+        "fixed_scaling_weights" not in content["architecture"]["training"] and "`fixed_scaling_weights.charge`" in said
+    )
+    scales["charge"][8] = 0.25
+    content, said = written(charge, seen, {"fixed_scaling_weights": scales})
+    assert content["architecture"]["training"]["fixed_scaling_weights"] == scales and "scaling" not in said
+
+
 def test_gradients_are_mappings_and_carry_their_keys() -> None:
     targets = written(measured=MEASURED)[0]["training_set"]["targets"]
     assert targets["energy"] == {

@@ -38,7 +38,7 @@ def test_what_the_data_tell_and_what_metatrain_would_stumble_over_is_written(
     assert content["architecture"]["training"]["atomic_baseline"] == {"energy": {1: -8.0, 8: -9.0}}
     assert content["architecture"]["model"]["avg_num_neighbors"] == 2.0
     assert content["training_set"]["targets"]["energy"]["forces"] == {"key": "forces"}
-    assert "1 structures lack `energy.forces`" in said and "isolated atoms of 2 elements" in said
+    assert "1 structure lacks `energy.forces`" in said and "isolated atoms of 2 elements" in said
 
 
 def test_without_the_data_the_rest_is_written_and_the_gap_is_named(

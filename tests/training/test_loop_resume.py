@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from small_training import begin, folder, same
 
-from mace_app.training import CheckpointError, load_checkpoint, load_model, trainer
+from mace_app.training import CheckpointError, load_checkpoint, load_model, passes, trainer
 
 OPTIONS = {
     "schedule-free": {"optimizer": "schedulefree", "warmup_steps": 5},
@@ -72,12 +72,22 @@ def test_steps_are_counted_over_epochs_of_different_lengths(clusters, tmp_path):
     assert len({int(step) for step in steps}) > 1 or steps[0] > 12 / 8
 
 
-def test_one_structure_larger_than_the_bound_is_trained_on_validated_and_mentioned_once(clusters, tmp_path):
-    training, recorder = begin(clusters, tmp_path, num_epochs=2, batch_atom_bounds=[None, 8])
+def test_one_structure_larger_than_the_bound_is_trained_on_validated_and_mentioned_once(
+    clusters, tmp_path, monkeypatch
+):
+    training, recorder = begin(clusters, tmp_path, num_epochs=2, batch_size=4, batch_atom_bounds=[None, 8])
     seen = []
-    load = training._load
+    load, validated, load_to_validate = training._load, [], passes.load_batch
     training._load = lambda indices: seen.append(list(indices)) or load(indices)
+    monkeypatch.setattr(
+        passes,
+        "load_batch",
+        lambda graphs, indices, model: (
+            validated.append(graphs.n_atoms[indices]) or load_to_validate(graphs, indices, model)
+        ),
+    )
     training.run()
+    assert all(sizes.sum() <= 8 or len(sizes) == 1 for sizes in validated)
     warnings = [line for line in recorder.lines if "`batch_atom_bounds`" in line]
     assert len(warnings) == 2 and "training" not in warnings[0] and "validation" in warnings[1]
     assert sorted(index for batch in seen for index in batch) == sorted([*range(12), *range(12)])

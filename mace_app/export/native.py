@@ -48,7 +48,7 @@ def native_target(model: MaceModel, length_unit: str) -> str:
     """The energy that a ``.model`` file would carry; ExportRefused, with the reason, where there can be none."""
     config = model.config
     name = config.internal_target
-    if name is None:
+    if name is None or not config.targets[name].is_energy:
         raise ExportRefused(
             f"mace-torch's own format holds the energy of MACE's own readouts, `{config.hypers.mace_head_target}`, and "
             "this model has no such energy. Export it as `.pt`."

@@ -173,3 +173,9 @@ def test_a_file_that_disagrees_is_not_kept(tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(ExportRefused, match=r"disagrees with the model in energy, energy\.forces"):
         export_native(realistic(), path, STRUCTURES)
     assert [(entry.name, entry.read_text()) for entry in tmp_path.iterdir()] == [("model.model", "old")]
+
+
+def test_a_scalar_that_is_no_energy_does_not_become_one(tmp_path: Path) -> None:
+    gap = TargetInfo("mtt::gap", unit="eV", aggregate="mean")
+    with pytest.raises(ExportRefused, match="`mtt::gap`, and this model has no such energy"):
+        export_native(small_model([gap], mace_head_target="mtt::gap"), tmp_path / "m.model", STRUCTURES)

@@ -90,5 +90,5 @@ def change_rows(changes: list[Change]) -> list[dict[str, str]]:
 
 
 def _short(value: Any) -> str:
-    text = "unset" if value is None else str(value)
+    text = "unset" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     return text if len(text) <= 120 else text[:117] + "…"

@@ -117,8 +117,8 @@ class CartesianRank(Options):
             "polarisability."
         ),
         explanation=(
-            "A tensor of rank 2 has nine entries, in the file as 3×3 or in one row xx, xy, xz, yx, … Higher ranks can be "
-            "given as spherical targets."
+            "A tensor of rank 2 has nine entries, in the file as 3×3 or in one row xx, xy, xz, yx, … Higher ranks can "
+            "be given as spherical targets."
         ),
     )
     symmetric: bool | None = option(
@@ -203,8 +203,8 @@ class SphericalType(Options):
         section="Type",
         help="A tensor in real spherical components.",
         explanation=(
-            "Blocks of 2l + 1 components in the standard real order m = −l…l (for l = 1: y, z, x). Several blocks stand in "
-            "the file as one row, block after block, in each block the components slow and the copies fast."
+            "Blocks of 2l + 1 components in the standard real order m = −l…l (for l = 1: y, z, x). Several blocks "
+            "stand in the file as one row, block after block, in each block the components slow and the copies fast."
         ),
     )
 
@@ -336,8 +336,8 @@ class TargetOptions(Options):
         section="Type",
         help="Whether the value of a structure is the sum or the mean of what its atoms contribute.",
         explanation=(
-            "A sum suits what grows with the structure, such as a total energy or a dipole. A mean suits what does not, "
-            "such as a band gap or a density. metatrain has sums only."
+            "A sum suits what grows with the structure, such as a total energy or a dipole. A mean suits what does "
+            "not, such as a band gap or a density. metatrain has sums only."
         ),
     )
     num_subtargets: int = option(

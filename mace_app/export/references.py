@@ -69,6 +69,27 @@ def references(
     return result
 
 
+def original_references(
+    model: MaceModel, arrays: Mapping[str, np.ndarray], values: Mapping[str, np.ndarray]
+) -> dict[str, Reference]:
+    """``values``, what another program says of one structure, with the sizes that ``references`` would give them.
+    Every target must be an energy of structures in eV, lengths in Å."""
+    batch = Batch.from_arrays(arrays, model.config.atomic_types, "cpu", model.dtype)
+    rounding = 4 * float(torch.finfo(model.dtype).eps) / RELATIVE_TOLERANCE[model.dtype]
+    result = {}
+    for name in model.config.targets:
+        energy, forces, stress = values[name], values[f"{name}.forces"], values.get(f"{name}.stress")
+        scale, count = float(model.scaler.scale(name).max()), len(batch.numbers)
+        baseline = float(model.baseline.values(name).cpu()[batch.elements].sum())
+        own = abs(energy.item() - baseline) + scale * count
+        result[name] = Reference(energy.reshape(1, 1), own + rounding * abs(energy.item()))
+        result[f"{name}.forces"] = Reference(forces, float(np.abs(forces).max()) + scale)
+        if stress is not None:
+            size = scale * count / float(batch.volume[0])
+            result[f"{name}.stress"] = Reference(stress.reshape(3, 3), float(np.abs(stress).max()) + size)
+    return result
+
+
 def structure_arrays(singles: list[Any], angstrom: float) -> dict[str, np.ndarray]:
     """Structures as a fresh process reads them, in Å."""
     arrays = {}

@@ -62,8 +62,8 @@ def save(model: Any, path: Path) -> Path:
 
 
 def reduced(build_it: Callable[[], Any]) -> Any:
-    """A model on a smaller basis of products, as mace-torch makes it where cuEquivariance is installed: symmetric in the
-    neighbours, and without the combinations that then are the same."""
+    """A model on a smaller basis of products, as mace-torch makes it where cuEquivariance is installed: symmetric in
+    the neighbours, and without the combinations that then are the same."""
     full = adapter._contraction.U_matrix_real
 
     def symmetric(**arguments: Any) -> list[Any]:
@@ -140,12 +140,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "chebyshev": lambda: build(radial_type="chebyshev", gate=None),
     "vectors_kept": lambda: build(keep_last_layer_irreps=True),
     "one_layer": lambda: build(num_interactions=1),
-    "one_layer_with_vectors": lambda: build(
-        num_interactions=1, hidden_irreps=adapter._Whole(o3.Irreps("4x0e + 4x1o"))
-    ),
-    "elements_unordered": lambda: build(
-        atomic_numbers=[8, 1, 6], atomic_energies=np.array([-2041.25, -13.6, -1028.5])
-    ),
+    "one_layer_with_vectors": lambda: build(num_interactions=1, hidden_irreps=adapter._Whole(o3.Irreps("4x0e + 4x1o"))),
+    "elements_unordered": lambda: build(atomic_numbers=[8, 1, 6], atomic_energies=np.array([-2041.25, -13.6, -1028.5])),
     "matrix_of_one_head": lambda: build(atomic_energies=np.array([[-13.6, -1028.5, -2041.25]]), heads=["only"]),
     "single_precision": lambda: build(dtype=torch.float32, pair_repulsion=True, distance_transform="Agnesi"),
 }

@@ -60,7 +60,9 @@ def differences(model: MaceModel, answers: dict[str, np.ndarray], key: str) -> d
         for label, name in (("energy", "energy"), ("forces", "energy.forces"), ("stress", "energy.stress")):
             if f"{key}:{index}:{label}" in answers:
                 theirs = answers[f"{key}:{index}:{label}"]
-                found[label] = max(found.get(label, 0.0), float(np.abs(ours[name].reshape(theirs.shape) - theirs).max()))
+                found[label] = max(
+                    found.get(label, 0.0), float(np.abs(ours[name].reshape(theirs.shape) - theirs).max())
+                )
     assert set(found) == {"energy", "forces", "stress"}
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.shells import Global, Pairs, Shell, Stored
 
-MOST_STEPS = 2_000_000
+MOST_STEPS = 1_000_000
 _LONGEST_NUMBER = 16
 _LONGEST_NAME = 512
 

@@ -11,7 +11,7 @@ from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.machine import read_pickle
 from mace_app.model.foundation.modules import Module, named_tensors, read_module
 from mace_app.model.foundation.recover import check_kind, heads_of, recover_architecture
-from mace_app.model.foundation.shells import Pairs, Shell, entries_of
+from mace_app.model.foundation.shells import Pairs, maker_name
 from mace_app.model.foundation.tensors import Tensors
 
 _DTYPES = (torch.float32, torch.float64)
@@ -105,8 +105,7 @@ def open_foundation(path: Path | str) -> Foundation:
 
 def _check_whole(value: object, file: str) -> None:
     """A dictionary is a training checkpoint or bare weights: they don't say what they are the weights of."""
-    entries = entries_of(value) if isinstance(value, Pairs | Shell) and not getattr(value, "state", None) else None
-    if entries is not None and (isinstance(value, Pairs) or entries):
+    if isinstance(value, Pairs) or maker_name(value) == "collections.OrderedDict":
         raise FoundationError(
             f"`{file}` holds weights without a model, such as a training checkpoint or a `state_dict`; use the "
             "`.model` file that MACE wrote at the end of the training."

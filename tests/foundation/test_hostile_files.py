@@ -1,0 +1,315 @@
+"""A stranger's file may say whatever it likes: nothing of it runs, and one sentence says what is wrong with it."""
+
+import encodings.cp437  # noqa: F401 — zipfile would import it when it is first used
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+import tracemalloc
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from mace_files import KINDS, build, save
+from pickles import Call, archive, changed_description, global_call, module, pickled, tensor
+
+from mace_app.model.foundation import FoundationError, foundation_model, open_foundation
+
+# What running anything would need. Opening a file to read it is all that reading takes.
+WATCHED = (
+    "os.",
+    "subprocess.",
+    "socket.",
+    "shutil.",
+    "ctypes.",
+    "marshal.",
+    "pickle.find_class",
+    "exec",
+    "compile",
+    "import",
+    "urllib.Request",
+    "code.__new__",
+    "tempfile.",
+    "webbrowser.",
+)
+_seen: list[tuple[str, Any]] = []
+_watching = [False]
+
+
+def _hook(event: str, arguments: Any) -> None:
+    if _watching[0]:
+        writes = event == "open" and not (isinstance(arguments[1], str) and set(arguments[1]) <= set("rb"))
+        if writes or event.startswith(WATCHED):
+            _seen.append((event, arguments))
+
+
+sys.addaudithook(_hook)
+
+
+@contextmanager
+def watched() -> Iterator[list[tuple[str, Any]]]:
+    """Lists everything dangerous that Python is asked to do inside."""
+    _seen.clear()
+    _watching[0] = True
+    try:
+        yield _seen
+    finally:
+        _watching[0] = False
+
+
+@contextmanager
+def nothing_runs() -> Iterator[None]:
+    with watched() as seen:
+        yield
+    assert seen == []
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(FoundationError) as caught:
+        foundation_model(open_foundation(path))
+    sentence = str(caught.value)
+    assert path.name in sentence and "\n" not in sentence and len(sentence) < 500
+    return sentence
+
+
+def written(folder: Path, data: bytes, name: str = "trap.model") -> Path:
+    path = folder / name
+    path.write_bytes(data)
+    return path
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(build(), tmp_path_factory.mktemp("good") / "good.model")
+
+
+def test_the_watch_sees_what_torch_would_have_run(tmp_path: Path) -> None:
+    sentinel = tmp_path / "was here"
+    path = written(tmp_path, archive(pickled(Call(os.system, f"touch '{sentinel}'"))))
+    with watched() as seen:
+        torch.load(path, weights_only=False)
+    assert sentinel.exists()
+    assert any(event == "os.system" for event, _ in seen)
+
+
+def traps(sentinel: Path) -> dict[str, bytes]:
+    """Pickles that would do something, by what."""
+    command = f"touch '{sentinel}'"
+    python = f"open({str(sentinel)!r}, 'w').write('x')"
+    inner = pickled(Call(os.system, command))
+    return {
+        "a command": pickled(Call(os.system, command)),
+        "a command in protocol 4": global_call("os", "system", command),
+        "a command in protocol 5": pickled(Call(os.system, command), 5),
+        "a process": pickled(Call(subprocess.Popen, ["touch", str(sentinel)])),
+        "a written file": pickled(Call(open, str(sentinel), "w")),
+        "a socket": pickled(Call(socket.create_connection, ("127.0.0.1", 9))),
+        "eval": pickled(Call(eval, python)),
+        "exec": pickled(Call(exec, python)),
+        "an import": pickled(Call(__import__, "antigravity")),
+        "a deleted file": pickled(Call(os.unlink, __file__ + ".nothing")),
+        "a pickle in a pickle": global_call("pickle", "loads", inner.decode("latin1")),
+        "torch.load": global_call("torch", "load", str(sentinel)),
+        "getattr": global_call("builtins", "getattr", "os"),
+        "a state that is set": b"\x80\x02cos\nsystem\n)\x81X\x05\x00\x00\x00helloub.",
+        "breakpoint": pickled(Call(breakpoint)),
+        "runpy": global_call("runpy", "run_path", str(sentinel)),
+        "a list that is called": b"\x80\x02cbuiltins\neval\nX\x03\x00\x00\x001+1\x85R]a.",
+    }
+
+
+@pytest.mark.parametrize("kind", traps(Path("x")))
+def test_a_pickle_that_would_do_something_does_nothing(kind: str, tmp_path: Path) -> None:
+    sentinel = tmp_path / "was here"
+    path = written(tmp_path, archive(traps(sentinel)[kind]))
+    with nothing_runs():
+        sentence = refusal(path)
+    assert not sentinel.exists()
+    assert "model" in sentence
+
+
+def test_a_trap_inside_a_model_that_is_good_otherwise_stays_shut(good: Path, tmp_path: Path) -> None:
+    sentinel = tmp_path / "was here"
+    model = build()
+    model.note = Call(os.system, f"touch '{sentinel}'")
+    model.interactions[0].linear.__dict__["_extra"] = [Call(eval, f"open({str(sentinel)!r}, 'w')")]
+    model.register_buffer("harmless", torch.zeros(0))
+    path = save(model, tmp_path / "trap.model")
+    with nothing_runs():
+        foundation = open_foundation(path)
+    clean = open_foundation(good)
+    assert not sentinel.exists()
+    assert all(torch.equal(foundation.tensors[name], value) for name, value in clean.tensors.items())
+    assert foundation_model(foundation).config == foundation_model(clean).config
+    assert not sentinel.exists()
+
+
+@pytest.mark.parametrize("kind", ["ordinary", "newest_two_heads"])
+def test_reading_a_real_file_asks_python_for_nothing_but_the_file(kind: str, tmp_path: Path) -> None:
+    path = save(KINDS[kind](), tmp_path / "real.model")
+    with nothing_runs():
+        assert open_foundation(path).kind == "ScaleShiftMACE"
+
+
+def bombs() -> dict[str, bytes]:
+    many = 200_000
+    start = b"\x80\x02"
+    laughs = b"]q\x00" + b"".join(
+        b"](" + (b"h" + bytes([level])) * 10 + b"eq" + bytes([level + 1]) for level in range(60)
+    )
+    return {
+        "lists in lists": start + b"]" * many + b"a" * (many - 1) + b".",
+        "tuples in tuples": start + b")" + b"\x85" * many + b".",
+        "ten to the sixty": start + laughs + b".",
+        "a huge memo": start + b"]r\xff\xff\xff\xff.",
+        "a text of 2^60 letters": start + b"\x8d" + struct.pack("<Q", 2**60) + b"x.",
+        "bytes of 2^60": start + b"\x8e" + struct.pack("<Q", 2**60) + b"x.",
+        "a number of 2 GB": start + b"\x8b\xff\xff\xff\x7f" + b"x.",
+        "a frame of 2^60": b"\x80\x04\x95" + struct.pack("<Q", 2**60) + b"N.",
+        "endless work": start + b"]" + b"]0" * 1_000_000 + b".",
+        "copies of a text": start + b"X\x00\x00\x10\x00" + b"x" * 2**20 + b"q\x00" + b"h\x00" * many + b".",
+        "bytes of a text, often": start
+        + b"c_codecs\nencode\nq\x01X\x00\x00\x10\x00"
+        + b"x" * 2**20
+        + b"X\x06\x00\x00\x00latin1\x86q\x02"
+        + b"h\x01h\x02R" * many
+        + b".",
+        "marks only": start + b"(" * many + b".",
+        "keys that collide": start
+        + b"}("
+        + b"".join(b"\x8a\x0a" + (number * (2**61 - 1)).to_bytes(10, "little") + b"N" for number in range(50_000))
+        + b"u.",
+    }
+
+
+@pytest.mark.parametrize("kind", bombs())
+def test_a_bomb_takes_neither_time_nor_memory(kind: str, tmp_path: Path) -> None:
+    data = bombs()[kind]
+    path = written(tmp_path, archive(data))
+    tracemalloc.start()
+    begin = time.process_time()
+    try:
+        with nothing_runs():
+            refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 150e6 + 8 * len(data)
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - begin < 30
+
+
+TENSORS = {
+    "more than its storage": tensor("0", 0, (5,), (1,)),
+    "an offset beyond": tensor("0", 4, (1,), (1,)),
+    "a stride beyond": tensor("0", 0, (2, 2), (3, 1)),
+    "a stride to before": tensor("0", 3, (2,), (-1,)),
+    "a negative length": tensor("0", 0, (-4,), (1,)),
+    "a negative offset": tensor("0", -1, (1,), (1,)),
+    "a billion from one": tensor("0", 0, (10**9,), (0,)),
+    "other axes than strides": tensor("0", 0, (2, 2), (1,)),
+    "lengths that overflow": tensor("0", 0, (2**40, 2**40), (0, 0)),
+    "numbers the file has not": tensor("0", 0, (8,), (1,), numel=8),
+    "another kind of number": tensor("0", 0, (4,), (1,), "FloatStorage"),
+    "complex numbers": tensor("0", 0, (2,), (1,), "ComplexDoubleStorage", 2),
+    "a storage that is not there": tensor("1", 0, (4,), (1,)),
+    "a storage elsewhere": tensor("../data.pkl", 0, (4,), (1,)),
+}
+
+
+@pytest.mark.parametrize("kind", TENSORS)
+def test_a_tensor_beyond_its_storage_is_not_made(kind: str, tmp_path: Path) -> None:
+    path = written(tmp_path, archive(module("ScaleShiftMACE", {"r_max": TENSORS[kind]}), {"0": np.ones(4).tobytes()}))
+    with nothing_runs():
+        assert "`r_max`" in refusal(path)
+
+
+def test_the_same_tensor_within_its_storage_is_read(tmp_path: Path) -> None:
+    shape = module("ScaleShiftMACE", {"r_max": tensor("0", 0, (2, 2), (2, 1))})
+    path = written(tmp_path, archive(shape, {"0": np.ones(4).tobytes()}))
+    assert "`num_interactions` is missing" in refusal(path)  # so r_max was no problem
+
+
+def zip_of(entries: dict[str, bytes], **options: Any) -> bytes:
+    stream = BytesIO()
+    with zipfile.ZipFile(stream, "w", **options) as file:
+        for name, data in entries.items():
+            file.writestr(name, data)
+    return stream.getvalue()
+
+
+def archives(good: bytes) -> dict[str, tuple[bytes, str]]:
+    """Files that are no undamaged archive of torch, and a word of the sentence each must get."""
+    directory = bytearray(zip_of({"a/data.pkl": b"N."}))
+    directory[-12:-10] = b"\xff\xff"  # entries
+    directory[-10:-6] = b"\xff\xff\xff\x7f"  # bytes of the directory
+    twice = BytesIO()
+    with zipfile.ZipFile(twice, "w") as file, pytest.warns(UserWarning):
+        file.writestr("a/data.pkl", b"N.")
+        file.writestr("a/data.pkl", b"N.")
+    return {
+        "nothing": (b"", "empty"),
+        "a text": (b"3\nProperties=species:S:1:pos:R:3\nO 0 0 0\n", "does not begin"),
+        "a web page": (b"\n<!DOCTYPE html><html>", "web page"),
+        "a pointer": (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        "a bare pickle": (pickled(Call(os.system, "true")), "bare pickle"),
+        "an old file of torch": (b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.\x80\x02", "before 2020"),
+        "a gzip": (b"\x1f\x8b\x08" + b"0" * 100, "gzip"),
+        "safetensors": (struct.pack("<Q", 20) + b'{"__metadata__":{} }' + b"0" * 9, "safetensors"),
+        "cut in the middle": (good[: len(good) // 2], "cut off"),
+        "cut at the end": (good[:-7], "cut off"),
+        "a bit turned": (good[:900] + bytes([good[900] ^ 1]) + good[901:], "damaged"),
+        "compressed": (zip_of({"a/data.pkl": b"\0" * 10**7}, compression=zipfile.ZIP_DEFLATED), "compressed"),
+        "a zip around it": (zip_of({"good.model": good}), "unpack it"),
+        "a zip in a folder": (zip_of({"a/good.model": good, "a/readme": b""}), "unpack it"),
+        "outside": (zip_of({"a/data.pkl": b"N.", "../../etc/x": b""}), "refused"),
+        "twice": (twice.getvalue(), "twice"),
+        "a huge directory": (bytes(directory), "refused"),
+        "compiled code": (zip_of({"a/data.pkl": b"N.", "a/constants.pkl": b"N.", "a/code/x.py": b""}), "TorchScript"),
+    }
+
+
+def test_files_that_are_something_else_are_called_what_they_are(good: Path, tmp_path: Path) -> None:
+    found = archives(good.read_bytes())
+    for name, (data, word) in found.items():
+        path = written(tmp_path, data)
+        with nothing_runs():
+            sentence = refusal(path)
+        assert word in sentence, (name, sentence)
+
+
+def test_weights_without_a_model_and_folders_and_huge_files_are_refused(good: Path, tmp_path: Path) -> None:
+    model = build()
+    assert "weights without a model" in refusal(save(model.state_dict(), tmp_path / "a.model"))
+    assert "weights without a model" in refusal(save({"model": model.state_dict(), "epoch": 3}, tmp_path / "b.model"))
+    (tmp_path / "folder.model").mkdir()
+    assert "folder" in refusal(tmp_path / "folder.model")
+    with (tmp_path / "huge.model").open("wb") as stream:
+        stream.write(b"PK\x03\x04")
+        stream.truncate(2**40)  # a hole: takes no space
+    assert "GiB" in refusal(tmp_path / "huge.model")
+    os.mkfifo(tmp_path / "pipe.model")
+    assert "no ordinary file" in refusal(tmp_path / "pipe.model")
+
+
+def test_numbers_that_ask_for_a_giant_model_are_refused_before_it_is_made(good: Path, tmp_path: Path) -> None:
+    """The irreps in the pickle say 64 Ki channels where the file holds weights for four."""
+
+    def change(description: bytes) -> bytes:
+        wide = description.replace(b"K\x04", b"J\x00\x00\x01\x00")
+        assert wide != description
+        return wide
+
+    path = written(tmp_path, changed_description(good, change))
+    tracemalloc.start()
+    try:
+        refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()

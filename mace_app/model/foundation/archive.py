@@ -159,6 +159,11 @@ def _checked_entries(name: str, file: zipfile.ZipFile, size: int) -> dict[str, z
             raise FoundationError(f"`{name}` holds `{inside[:80]}` twice, which no model does; it is refused.")
         if inside:
             found[inside] = info
+    if "constants.pkl" in found or any(part.startswith("code/") for part in found):
+        raise FoundationError(
+            f"`{name}` is compiled code (TorchScript), such as an exported model or one for LAMMPS; its architecture "
+            "can't be read from it. Use the `.model` file it was made from."
+        )
     if any(info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 0x1 for info in infos):
         raise FoundationError(
             f"`{name}` is a compressed or encrypted zip, which PyTorch never writes; unpack it first."
@@ -166,11 +171,6 @@ def _checked_entries(name: str, file: zipfile.ZipFile, size: int) -> dict[str, z
     if len(infos) > MOST_ENTRIES or sum(info.file_size for info in infos) > size:
         raise FoundationError(
             f"`{name}` claims to hold more than its {size} bytes; it is damaged or a trap, and refused."
-        )
-    if "constants.pkl" in found or any(part.startswith("code/") for part in found):
-        raise FoundationError(
-            f"`{name}` is compiled code (TorchScript), such as an exported model or one for LAMMPS; its architecture "
-            "can't be read from it. Use the `.model` file it was made from."
         )
     if "data.pkl" not in found or len(roots) != 1:
         inner = next((entry for entry in file.namelist() if entry.endswith((".model", ".pt", ".pth"))), None)

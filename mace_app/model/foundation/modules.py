@@ -46,6 +46,10 @@ class Module:
             found = found.children.get(step) if found is not None else None
         return found
 
+    def name_of(self, tensor: str) -> str:
+        """As torch's ``state_dict`` has it."""
+        return f"{self.path}.{tensor}" if self.path else tensor
+
     def walk(self) -> Iterator["Module"]:
         yield self
         for child in self.children.values():
@@ -95,8 +99,7 @@ def named_tensors(module: Module, tensors: Tensors) -> dict[str, torch.Tensor]:
     found = {}
     for inner in module.walk():
         for name, value in inner.tensors.items():
-            path = f"{inner.path}.{name}" if inner.path else name
-            found[path] = tensors.read(value, path)
+            found[inner.name_of(name)] = tensors.read(value, inner.name_of(name))
     return found
 
 

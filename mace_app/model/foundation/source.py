@@ -47,11 +47,8 @@ class Foundation:
 
     @property
     def parameters(self) -> int:
-        return sum(
-            self.tensors[f"{module.path}.{name}" if module.path else name].numel()
-            for module in self.root.walk()
-            for name in module.parameters
-        )
+        names = (module.name_of(name) for module in self.root.walk() for name in module.parameters)
+        return sum(self.tensors[name].numel() for name in names)
 
     @property
     def numbers(self) -> int:
@@ -114,7 +111,7 @@ def _check_whole(value: object, file: str) -> None:
 
 def _dtype(tensors: dict[str, torch.Tensor], root: Module, file: str) -> torch.dtype:
     """That of the parameters. Empty ones and those without a gradient don't count."""
-    names = [f"{module.path}.{name}" for module in root.walk() for name in module.parameters]
+    names = [module.name_of(name) for module in root.walk() for name in module.parameters]
     found = {tensors[name].dtype for name in names if tensors[name].numel()}
     if len(found) != 1 or not found <= set(_DTYPES):
         listed = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in found)) or "nothing"

@@ -16,11 +16,21 @@ from mace_app.ui.train_page import (
 )
 from mace_app.ui.train_review import review_step
 from mace_app.ui.train_targets import key_problems, targets_step
-from mace_app.ui.wizard import draft_targets, entries, length_unit, problems_by_step, read_from, session_draft
+from mace_app.ui.wizard import (
+    draft_targets,
+    entries,
+    length_unit,
+    problems_by_step,
+    read_from,
+    session_draft,
+    take_dataset,
+)
 
 st.title("Train", anchor=False)
 space = workspace()
 draft = session_draft(space)
+if "dataset" in st.query_params:
+    take_dataset(draft, space)
 advanced = toolbar(draft)
 options, problems = draft.check()
 problems += key_problems(space, draft)

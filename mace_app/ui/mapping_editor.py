@@ -162,7 +162,12 @@ def _confirm(folder: DatasetFolder, now: dict[str, Any], wrong: bool, confirmed:
             else:
                 st.rerun()
         if confirmed:
-            st.page_link(page("train"), label="Train with these data", icon=":material/arrow_forward:")
+            st.page_link(
+                page("train"),
+                label="Train with these data",
+                icon=":material/arrow_forward:",
+                query_params={"dataset": folder.id},
+            )
 
 
 def _set_unit(prefix: str) -> None:

@@ -116,6 +116,19 @@ def align_other_sets(draft: Draft, ready: list[Source]) -> None:
             draft.set((key,), aligned)
 
 
+def take_dataset(draft: Draft, workspace: Workspace) -> None:
+    """Learn from the data set named in the address, once; an entry that is there already stays as it is."""
+    wanted = st.query_params.pop("dataset", None)
+    ready, _ = sources(workspace, draft)
+    for source in ready:
+        if source.folder is not None and source.folder.id == wanted:
+            if source.path not in [read_from(entry) for entry in entries(draft, "training_set")]:
+                draft.set(("training_set",), [source.entry])
+                align_other_sets(draft, ready)
+                changed(draft)
+            return
+
+
 def _like(trained: Any, target: Any) -> Any:
     """The target of another set with the definition that is trained; keys and derivatives stay its own."""
     if not isinstance(trained, dict) or not isinstance(target, dict):

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 from mace_app.jobs import DatasetFolder, Workspace
 from mace_app.options import dump_options
 from mace_app.ui.draft import Draft
+from mace_app.ui.wizard import read_from
 
 OpenPage = Callable[..., AppTest]
 AddFile = Callable[..., DatasetFolder]
@@ -32,6 +33,22 @@ def test_data_without_a_confirmed_mapping_are_not_offered(open_page: OpenPage, a
     app = open_page("train")
     assert app.multiselect(key=TRAINING_DATA).options == ["ready"]
     assert "waiting" in all_text(app)
+
+
+def test_a_dataset_in_the_address_is_chosen_once_and_an_edited_one_stays(
+    open_page: OpenPage, add_file: AddFile, workspace_path: Path
+) -> None:
+    first, second = (add_file(water(20), f"{name}.xyz", confirm=True) for name in ("first", "second"))
+    choose(open_page("train"), "first")
+    app = open_page("train", dataset=second.id)
+    assert app.multiselect(key=TRAINING_DATA).value == ["second"]
+    assert "dataset" not in app.query_params
+    draft = Draft.load(workspace_path / "draft.json")
+    draft.set(("training_set", "0", "targets", "energy", "forces"), False)
+    draft.save()
+    open_page("train", dataset=second.id)
+    assert Draft.load(workspace_path / "draft.json").values == draft.values
+    assert read_from(draft.get(("training_set",))[0]) == str(second.source_path) != str(first.source_path)
 
 
 def test_chosen_data_start_as_a_run_with_the_options_that_were_shown(

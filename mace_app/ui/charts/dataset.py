@@ -13,7 +13,7 @@ HEIGHT = 280
 
 def _figure(x_title: str, y_title: str, height: int) -> go.Figure:
     figure = base_figure(x_title, y_title, height)
-    figure.update_layout(margin={"t": 8}, showlegend=False)
+    figure.update_layout(margin={"t": 30}, showlegend=False)
     return figure
 
 

@@ -223,7 +223,7 @@ def _single(history: MetricsHistory, key: str, title: str, line_colour: str, log
     _whole_epochs(figure, history)
     _add_line(figure, epochs, values, title, line_colour, logarithmic)
     _mark_stage_two(figure, history)
-    figure.update_layout(showlegend=False, margin={"t": 12})
+    figure.update_layout(showlegend=False, margin={"t": 30})
     figure.update_yaxes(
         type="log" if logarithmic else "linear", nticks=_ticks(logarithmic), tickformat="~g", rangemode="tozero"
     )

@@ -90,14 +90,14 @@ def plain_text(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def base_figure(x_title: str, y_title: str, height: int = 340) -> go.Figure:
-    """An empty figure with our margins, legend above the plot, and crosshair-like hover."""
+def base_figure(x_title: str, y_title: str, height: int = 360) -> go.Figure:
+    """An empty figure with our margins, above the plot its legend, and the chart's buttons above that."""
     figure = go.Figure()
     axis: dict[str, Any] = {"showline": False, "ticks": "", "automargin": True, "zeroline": False}
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 56, "r": 12, "t": 34, "b": 44},
+        margin={"l": 56, "r": 12, "t": 54, "b": 44},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
         hovermode="closest",
         dragmode="zoom",

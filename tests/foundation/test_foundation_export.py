@@ -1,7 +1,9 @@
 """From a published file to a metatomic file in one step, on the command line."""
 
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -199,6 +201,17 @@ def test_models_that_need_a_charge_are_named(tmp_path: Path) -> None:
     path = save(build(embedding_specs=specs), tmp_path / "omol.model")
     with pytest.raises(FoundationError, match="charge or spin of every structure"):
         open_foundation(path)
+
+
+def test_a_layout_that_needs_another_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = ModuleType("cuequivariance_torch")
+    layer = type("Linear", (torch.nn.Linear,), {"__module__": "cuequivariance_torch"})
+    library.Linear = layer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "cuequivariance_torch", library)
+    model = build()
+    model.products[0].linear = layer(4, 4)
+    with pytest.raises(FoundationError, match="layout of cuEquivariance"):
+        open_foundation(save(model, tmp_path / "fast.model"))
 
 
 def test_compiled_models_are_named(tmp_path: Path) -> None:

@@ -298,6 +298,32 @@ def test_weights_without_a_model_and_folders_and_huge_files_are_refused(good: Pa
     assert "no ordinary file" in refusal(tmp_path / "pipe.model")
 
 
+def test_random_damage_is_refused_in_a_sentence_or_makes_no_difference(good: Path, tmp_path: Path) -> None:
+    generator = np.random.default_rng(11)
+    whole = good.read_bytes()
+    refused = 0
+    for attempt in range(200):
+        damaged: bytes
+
+        def change(description: bytes) -> bytes:
+            data = bytearray(description)
+            for place in generator.integers(0, len(data), generator.choice([1, 2, 20])):
+                data[place] = generator.integers(0, 256)
+            return bytes(data)
+
+        if attempt % 4:
+            damaged = changed_description(good, change)
+        else:
+            damaged = change(whole)[: generator.integers(0, len(whole))]
+        path = written(tmp_path, damaged)
+        try:
+            with nothing_runs():
+                open_foundation(path)
+        except FoundationError as error:
+            refused += path.name in str(error)
+    assert refused > 150
+
+
 def test_numbers_that_ask_for_a_giant_model_are_refused_before_it_is_made(good: Path, tmp_path: Path) -> None:
     """The irreps in the pickle say 64 Ki channels where the file holds weights for four."""
 

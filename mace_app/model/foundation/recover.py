@@ -52,10 +52,10 @@ def check_kind(root: Module, file: str) -> None:
         )
     for module in root.walk():
         if module.type.startswith(("cuequivariance", "openequivariance")):
-            library = "cuEquivariance" if module.type.startswith("cue") else "OpenEquivariance"
+            library, short = ("cuEquivariance", "cueq") if module.type[0] == "c" else ("OpenEquivariance", "oeq")
             raise FoundationError(
-                f"`{file}` was saved in the layout of {library}; convert it where it was made, with "
-                f"`mace_{'cueq' if library[0] == 'c' else 'oeq'}_to_e3nn`, and use the result."
+                f"`{file}` was saved in the layout of {library}; convert it on a machine that has the library, with "
+                f"`python -m mace.cli.convert_{short}_e3nn`, and use the result."
             )
 
 

@@ -32,6 +32,11 @@ class GraphSet:
     def labels(self) -> list[str]:
         return list(self._pack.labels)
 
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """``[n]``: how much each structure counts in the loss."""
+        return np.asarray(self._pack.weights[self.rows])
+
     def labels_present(self, label: str) -> NDArray[np.bool_]:
         """``[n]``: whether the structure has any value of the label."""
         return np.asarray(self._pack.present[label][self.rows])

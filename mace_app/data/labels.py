@@ -80,10 +80,14 @@ class Coverage:
 
 
 class LabelReader:
-    """Reads the labels of one data set, frame after frame, and remembers coverage and known keys."""
+    """Reads the labels of one data set, frame after frame, and remembers coverage and known keys.
 
-    def __init__(self, dataset: DatasetOptions) -> None:
+    A data set that ``may_lack`` labels or masks was not made for these targets: what it has none of is said, no error.
+    """
+
+    def __init__(self, dataset: DatasetOptions, may_lack: bool = False) -> None:
         self.path = Path(dataset.systems.read_from)
+        self.may_lack = may_lack
         self.labels = labels_of(dataset)
         self.coverage = {label.name: Coverage() for label in self.labels}
         self.known_keys: set[str] = set()
@@ -205,15 +209,13 @@ class LabelReader:
         for label in self.labels:
             coverage = self.coverage[label.name]
             if not coverage.present:
-                if label.required:
-                    raise self._missing(label, coverage)
-                self._unused(label, warnings)
+                self._absent(label, coverage, warnings)
                 continue
             if label.mask is not None and not coverage.masks:
-                raise DataError(
-                    f"{self.path}: no structure has the key `{label.mask}`, the mask of `{label.name}`. Correct the "
-                    "key in `extra_data`, or remove the mask."
-                )
+                without = f"{self.path}: no structure has the key `{label.mask}`, the mask of `{label.name}`"
+                if not self.may_lack:
+                    raise DataError(f"{without}. Correct the key in `extra_data`, or remove the mask.")
+                warnings.append(f"{without}, so all of its values count.")
             if coverage.present < coverage.frames:
                 warnings.append(
                     f"{self.path}: `{label.name}` (key `{label.key}`) is known for {coverage.present} of "
@@ -231,6 +233,17 @@ class LabelReader:
                     f"{self.path}: `{label.key}` is zero in the frames {numbered(coverage.zero_frames)}, which have no "
                     "cell; it is treated as unknown there."
                 )
+
+    def _absent(self, label: Label, coverage: Coverage, warnings: list[str]) -> None:
+        if not label.required:
+            self._unused(label, warnings)
+        elif self.may_lack:
+            warnings.append(
+                f"{self.path}: `{label.name}` (key `{label.key}`) is known for no structure, so no error of it can be "
+                "shown."
+            )
+        else:
+            raise self._missing(label, coverage)
 
     def _missing(self, label: Label, coverage: Coverage) -> DataError:
         if coverage.written:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,16 +21,20 @@ from mace_app.data.packing import Pack, PackWriter
 from mace_app.data.prepared import FORMAT, MANIFEST, ROLES, Layout, PreparedData, load_prepared, save_manifest
 from mace_app.data.reading import Progress
 from mace_app.data.splits import check_chosen, divide, read_indices
-from mace_app.data.weights import StructureWeights
+from mace_app.data.weights import StructureWeights, check_weights
 from mace_app.files import sha256_of
 from mace_app.options import DatasetOptions, IndicesOptions, RunOptions, TargetInfo
 
 
-def prepare(options: RunOptions, folder: Path, progress: Progress | None = None) -> PreparedData:
+def prepare(
+    options: RunOptions, folder: Path, progress: Progress | None = None, may_lack: Collection[Path] = ()
+) -> PreparedData:
     """Everything training needs, packed under ``folder``; what lies there from the same files and options is reused.
 
-    ``progress(done, total, message)`` counts bytes of the files. Raises DataError for what is wrong with the data and
-    OptionsError for an option that these data can't serve (for example a weight for forces that none has).
+    ``progress(done, total, message)`` counts bytes of the files. The files ``may_lack`` labels altogether, as for an
+    evaluation: what no structure has is said in the warnings, and the prepared sets are without it. Raises DataError
+    for what is wrong with the data and OptionsError for an option that these data can't serve (for example a weight for
+    forces that none has).
     """
     folder = Path(folder)
     datasets = {"training": options.training_datasets}
@@ -41,7 +45,7 @@ def prepare(options: RunOptions, folder: Path, progress: Progress | None = None)
     paths = list(dict.fromkeys(path for dataset in members for path in (_path(dataset), *label_paths(dataset))))
     meter = _Meter(paths, progress)
     hashes = {path: meter.sha256(path) for path in paths}
-    fingerprint = _fingerprint(options, hashes)
+    fingerprint = _fingerprint(options, hashes, may_lack)
     ready = load_prepared(folder, fingerprint)
     if ready is not None:
         return ready
@@ -61,6 +65,7 @@ def prepare(options: RunOptions, folder: Path, progress: Progress | None = None)
             options.architecture.model.r_max,
             _chosen(role, options, own),
             StructureWeights(options.architecture.training.config_weights),
+            may_lack,
         ).read(meter, warnings)
         for role, own in datasets.items()
     }
@@ -87,6 +92,7 @@ class _Part:
     cutoff: float
     chosen: Sequence[frozenset[int] | None]  # of each data set, the frames to use; None for all
     weights: StructureWeights
+    may_lack: Collection[Path] = ()
     positions: list[list[int]] = field(default_factory=list)  # of each data set, those of packed structures
     isolated: frozenset[int] = frozenset()
     atom_values: dict[str, dict[int, float]] = field(default_factory=dict)
@@ -110,7 +116,7 @@ class _Part:
     def _read(self, writer: PackWriter, meter: "_Meter", warnings: list[str]) -> None:
         neighbours = Neighbours(self.cutoff)
         atoms: list[tuple[int, int, Frame]] = []  # data set, position, frame
-        readers = [LabelReader(beside(dataset)) for dataset in self.datasets]
+        readers = [LabelReader(beside(dataset), _path(dataset) in self.may_lack) for dataset in self.datasets]
         watch = partial(meter.watch, message="Reading structures, finding neighbours")
         for number, (dataset, reader) in enumerate(zip(self.datasets, readers, strict=True)):
             first = self.total
@@ -216,12 +222,17 @@ def _divide(
     rows = {role: [row_of[source[role]][position] for position in splits[role]] for role in ROLES}
     packs = {role: Pack(folder, role, layout) for role in parts}
     sets = {role: GraphSet(packs[source[role]], rows[role]) for role in ROLES}
+    if options.architecture.training.num_epochs > 0:
+        for role in ("training", "validation"):
+            check_weights(role, sets[role].weights)
 
     found = {label for label in layout if sets["training"].labels_present(label).any()}
     targets = options.targets(found, train.symmetric)
     used = [label for info in targets.values() for label in info.labels()]
     for label in used:
         if label not in found:
+            if train.may_lack:
+                continue
             raise DataError(
                 f"`{label}` is known for some structures, but for none of the training set after the split. Choose "
                 "another split or add structures with it."
@@ -230,7 +241,7 @@ def _divide(
             warnings.append(f"`{label}` is known for no validation structure, so no error of it can be shown.")
     atomic_types = _atomic_types(options, parts, source, sets, warnings)
     content = {
-        "labels": {label: layout[label] for label in layout if label in used},
+        "labels": {label: layout[label] for label in layout if label in used and label in found},
         "packs": list(parts),
         "source": source,
         "rows": rows,
@@ -324,7 +335,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size
 
 
-def _fingerprint(options: RunOptions, hashes: Mapping[Path, str]) -> str:
+def _fingerprint(options: RunOptions, hashes: Mapping[Path, str], may_lack: Collection[Path]) -> str:
     """Changes with everything the prepared folder depends on."""
     sets = {name: getattr(options, name) for name in ("training_set", "validation_set", "test_set")}
     written = options.model_dump(mode="json", include={*sets})
@@ -346,5 +357,6 @@ def _fingerprint(options: RunOptions, hashes: Mapping[Path, str]) -> str:
         options.architecture.training.num_epochs > 0,
         options.architecture.training.config_weights,
         options.seed,
+        *sorted(map(str, may_lack)),
     ]
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -39,7 +39,7 @@ class StructureWeights:
         return weight
 
     def check(self, paths: Sequence[Path], isolated: Sequence[Frame], warnings: list[str]) -> None:
-        """After the last structure of the training files: DataError for a type that none has, and for nothing left."""
+        """After the last structure of the training files: DataError for a type that none has."""
         place = ", ".join(str(path) for path in paths)
         for kind in self.by_type:
             if kind in self.types:
@@ -52,11 +52,6 @@ class StructureWeights:
                 f"{place}: `config_weights` names the config_type `{kind}`, which {why}. The types are {known}."
                 f"{suggestion(kind, self.types)} Correct the name or remove it."
             )
-        if self.structures and self.zero == self.structures:
-            raise DataError(
-                f"{place}: every structure has the weight 0, so there is nothing to learn. Correct `{WEIGHT}` in the "
-                "file, or `config_weights` of the options."
-            )
         if self.given:
             warnings.append(
                 f"{place}: `{WEIGHT}` was found for {self.given} of {self.structures} structures and multiplies their "
@@ -67,6 +62,17 @@ class StructureWeights:
                 f"{place}: {self.zero} of {self.structures} structures have the weight 0; their errors are reported, "
                 "but the network doesn't learn from them."
             )
+
+
+def check_weights(role: str, weights: np.ndarray) -> None:
+    """After the split: DataError where all structures of a set have the weight 0."""
+    if not len(weights) or weights.any():
+        return
+    so = "there is nothing to learn" if role == "training" else "its loss is 0 whatever the model predicts"
+    raise DataError(
+        f"Every structure of the {role} set has the weight 0, so {so}. "
+        f"Correct `{WEIGHT}` in the file or `config_weights` of the options, or choose another split."
+    )
 
 
 def config_type(frame: Frame) -> str:

@@ -31,7 +31,7 @@ def evaluate_model(
     set_threads(threads)
     source = open_model(path)
     model = source.model.to(choose_device(device))
-    with prepared_for(model, datasets_of(source, data), source.length_unit) as prepared:
+    with prepared_for(model, datasets_of(source, data), source.length_unit, may_lack=data) as prepared:
         graphs = prepared.training
         result = evaluate(model, graphs, batch_size, source.length_unit, keep_predictions=output is not None)
         if output is not None:

@@ -67,7 +67,8 @@ def _held_out(source: ModelSource, structures: Path | None) -> Iterator[GraphSou
             yield next(s for s in (prepared.test, prepared.validation, prepared.training) if len(s))
             return
     datasets = _datasets(source, structures)
-    with prepared_for(source.model, datasets, source.length_unit) as prepared:
+    may_lack = [] if structures is None else [structures]
+    with prepared_for(source.model, datasets, source.length_unit, may_lack) as prepared:
         yield prepared.training
 
 

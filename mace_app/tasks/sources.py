@@ -9,7 +9,7 @@ from typing import Any
 
 from mace_app.data import PreparedData, prepare
 from mace_app.model import MaceModel
-from mace_app.options import DatasetOptions, OptionsError, Problem, RunOptions, parse_options, read_yaml
+from mace_app.options import OptionsError, Problem, RunOptions, TargetInfo, parse_options, read_yaml
 from mace_app.options.datasets import DERIVATIVES
 from mace_app.tasks.errors import TaskError
 from mace_app.training import best_weights, build_model, checkpoint_file, load_checkpoint
@@ -50,14 +50,18 @@ def open_model(path: Path) -> ModelSource:
     )
 
 
+DESCRIPTIONS = (".yaml", ".yml")
+
+
 def datasets_of(source: ModelSource, data: Sequence[Path]) -> list[dict[str, Any]]:
-    """Data sets as in an options file. A ``.yaml`` names its own targets; other files get those of the model's run."""
+    """Data sets as in an options file. A ``.yaml`` names its own targets; other files get those of the model's run,
+    with its masks."""
     found: list[dict[str, Any]] = []
     for path in data:
-        if path.suffix in (".yaml", ".yml"):
+        if path.suffix in DESCRIPTIONS:
             found.extend(_from_yaml(path))
         else:
-            found.append({"systems": str(path), "targets": _targets(source)})
+            found.append({"systems": str(path), "targets": _targets(source), "extra_data": _masks(source)})
     return found
 
 
@@ -74,14 +78,17 @@ def _from_yaml(path: Path) -> list[dict[str, Any]]:
 
 
 def _targets(source: ModelSource) -> dict[str, Any]:
-    """As the run read them: keys, units, types. Files of labels belong to the structures of the run."""
+    """As the run read them: keys, units, types. Of a target in several of its data sets the first key counts, and any
+    derivative that one of them has. Files of labels belong to the structures of the run."""
     if source.options is not None:
-        first: DatasetOptions = source.options.training_datasets[0]
-        targets = {name: target.model_dump() for name, target in first.targets.items()}
-        for target in targets.values():
-            for entry in (target, *(target[kind] for kind in DERIVATIVES)):
-                if entry:
-                    entry["read_from"] = None
+        targets: dict[str, Any] = {}
+        for dataset in source.options.training_datasets:
+            for name, target in dataset.targets.items():
+                entry = target.model_dump()
+                for part in (entry, *(entry[kind] for kind in DERIVATIVES)):
+                    if part:
+                        part["read_from"] = None
+                _add_derivatives(targets.setdefault(name, entry), entry)
         return targets
     return {
         name: {
@@ -96,9 +103,28 @@ def _targets(source: ModelSource) -> dict[str, Any]:
     }
 
 
+def _add_derivatives(mine: dict[str, Any], other: dict[str, Any]) -> None:
+    for kind in DERIVATIVES:
+        same = {"stress": "virial", "virial": "stress"}.get(kind)  # the same information: one of them is enough
+        if not mine[kind] and other[kind] is not False and not (same and mine[same]):
+            mine[kind] = other[kind]
+
+
+def _masks(source: ModelSource) -> dict[str, Any]:
+    """Of the run: values it left out of its errors are left out again."""
+    if source.options is None:
+        return {}
+    datasets = reversed(source.options.training_datasets)
+    return {name: mask.model_dump() for dataset in datasets for name, mask in dataset.extra_data.items()}
+
+
 @contextmanager
-def prepared_for(model: MaceModel, datasets: list[dict[str, Any]], length_unit: str) -> Iterator[PreparedData]:
-    """All structures of ``datasets`` as graphs for ``model`` (in ``.training``), in a folder that is deleted."""
+def prepared_for(
+    model: MaceModel, datasets: list[dict[str, Any]], length_unit: str, may_lack: Sequence[Path] = ()
+) -> Iterator[PreparedData]:
+    """All structures of ``datasets`` as graphs for ``model`` (in ``.training``), in a folder that is deleted. Files
+    that ``may_lack`` labels got targets that nobody chose for them. Raises TaskError for other targets than the
+    model's."""
     options = parse_options(
         {
             "seed": 0,
@@ -108,7 +134,7 @@ def prepared_for(model: MaceModel, datasets: list[dict[str, Any]], length_unit: 
                 "model": {"r_max": model.config.cutoff, "hidden_irreps": model.config.hypers.hidden_irreps},
                 "training": {"num_epochs": 0},
             },
-            "training_set": [_with_unit(dataset, length_unit) for dataset in datasets],
+            "training_set": [_decided(_with_unit(dataset, length_unit), model) for dataset in datasets],
             "validation_set": 0.0,
         }
     )
@@ -118,8 +144,34 @@ def prepared_for(model: MaceModel, datasets: list[dict[str, Any]], length_unit: 
             f"The model does not predict {', '.join(sorted(foreign))}; it predicts "
             f"{', '.join(model.config.targets)}. Remove the others from the data set."
         )
+    for name, info in options.targets().items():
+        _check_same(name, info, model.config.targets[name])
     with tempfile.TemporaryDirectory(prefix="mace-studio-") as folder:
-        yield prepare(options, Path(folder))
+        yield prepare(options, Path(folder), may_lack=[path for path in may_lack if path.suffix not in DESCRIPTIONS])
+
+
+def _decided(dataset: dict[str, Any], model: MaceModel) -> dict[str, Any]:
+    """Whether a tensor is symmetric is for the model to say, not for these data."""
+    targets = dataset.get("targets")
+    if not isinstance(targets, dict):
+        return dataset
+    types = {name: info.type for name, info in model.config.targets.items() if info.rank == 2}
+    tensors = {
+        name: {**entry, "type": types[name]}
+        for name, entry in targets.items()
+        if name in types and isinstance(entry, dict) and "cartesian" in entry.get("type", ())
+    }
+    return {**dataset, "targets": {**targets, **tensors}}
+
+
+def _check_same(name: str, given: TargetInfo, own: TargetInfo) -> None:
+    for what in ("sample_kind", "shape", "unit"):
+        here, there = getattr(given, what), getattr(own, what)
+        if here != there and here and there:
+            raise TaskError(
+                f"The {what.replace('_', ' ')} of `{name}` is `{here}` in the data set, but `{there}` in the model, so "
+                "they can't be compared. Describe the target as in the options of the run."
+            )
 
 
 def _with_unit(dataset: dict[str, Any], unit: str) -> dict[str, Any]:

@@ -96,3 +96,13 @@ def test_a_weight_that_is_none_is_named_with_file_and_frame(write, tmp_path, val
     with pytest.raises(DataError) as caught:
         prepare(options(path, validation_set=0.4), tmp_path / "prepared")
     assert f"{path}, frame 2" in str(caught.value) and "`config_weight`" in str(caught.value)
+
+
+@pytest.mark.parametrize(("picked", "words"), [([0, 1], "nothing to learn"), ([2, 3], "loss is 0 whatever")])
+def test_a_set_all_of_whose_structures_have_the_weight_0_is_refused_after_the_split(write, tmp_path, picked, words):
+    kinds = ["", "", "config_type=old", "config_type=old"]
+    path = write([water(-2000 - n, 0.01 * n, comment=comment) for n, comment in enumerate(kinds)])
+    with pytest.raises(DataError, match=words):
+        prepare(weighted(path, {"old": 0}, validation_set={"indices": picked}), tmp_path / "prepared")
+    without = weighted(path, {"old": 0}, validation_set={"indices": picked}, num_epochs=0)
+    assert len(prepare(without, tmp_path / "prepared").training) == 2, "nothing is learnt, so no weight is needed"

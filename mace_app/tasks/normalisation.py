@@ -72,6 +72,7 @@ def _given(training: TrainingHypers, option: str, read: Any, config: ModelConfig
     """The option itself, or what the run that it names holds of this model's targets and elements."""
     value = getattr(training, option)
     if not isinstance(value, str):
+        warnings += _strange_elements(option, value, config)
         return value
     if not Path(value).exists():
         raise TaskError(f"`{option}: {value}`: there is no such file or folder. Name a run folder or a checkpoint.")
@@ -90,6 +91,21 @@ def _given(training: TrainingHypers, option: str, read: Any, config: ModelConfig
         if absent and None not in own:
             warnings.append(f"`{option}`: {value} does not know {', '.join(absent)}; `{name}` is measured there.")
         found[name] = own if option == "atomic_baseline" else GivenRows(*_split(own))
+    return found
+
+
+def _strange_elements(option: str, tables: Mapping[str, Any], config: ModelConfig) -> list[str]:
+    """A table for more elements than the model has is usual; one that leaves some of the model's out may be a slip."""
+    found = []
+    for name, table in tables.items():
+        if not isinstance(table, Mapping) or set(config.atomic_types) <= set(table):
+            continue
+        strange = [f"{chemical_symbols[z]} ({z})" for z in sorted(set(table) - set(config.atomic_types))]
+        if strange:
+            found.append(
+                f"`{option}.{name}` has numbers for {', '.join(strange)}, which the model does not know, and none for "
+                "some that it knows; check the atomic numbers."
+            )
     return found
 
 

@@ -92,3 +92,14 @@ def test_a_run_that_is_not_there_is_missed_before_anything_is_read(tmp_path: Pat
     )
     with pytest.raises(OptionsError, match=r"architecture\.training\.atomic_baseline: There is no file"):
         load_options(file, check_files=True)
+
+
+def test_numbers_for_elements_that_the_model_does_not_know_are_questioned_where_others_are_missing(
+    tmp_path: Path,
+) -> None:
+    data = write_waters(tmp_path / "f.xyz")
+    _, _, said = normalised(setting(data, atomic_baseline={"energy": {1: -1.0, 16: -9.0}}), tmp_path / "f")
+    assert "`atomic_baseline.energy` has numbers for S (16), which the model does not know" in said
+    whole = {"energy": {1: -1.0, 8: -2.0, 16: -9.0}}
+    _, _, said = normalised(setting(data, atomic_baseline=whole), tmp_path / "g")
+    assert "does not know" not in said, "a table for many elements is usual"

@@ -184,10 +184,11 @@ def _odd_energies(column: KeyColumn, key: KeySummary, survey: "Survey") -> list[
     if far.size:
         far = far[np.argsort(-np.abs(score[far]))]
         unit = f" {key.unit}" if key.unit else ""
+        who = "1 structure has" if far.size == 1 else f"{far.size} structures have"
         found.append(
             finding(
                 "warning",
-                f"{far.size} structures have an unusual `{key.name}`, the most extreme {rest[far[0]]:+.3g}{unit} per "
+                f"{who} an unusual `{key.name}`, the most extreme {rest[far[0]]:+.3g}{unit} per "
                 f"atom away from the baseline (frame {frames[far[0]]}; the typical spread is "
                 f"{typical_spread(rest):.2g}{unit}). Look at them before training.",
                 frames[far],

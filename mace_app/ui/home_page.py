@@ -18,7 +18,7 @@ def overview(space: Workspace) -> None:
     going = states["running"] + states["stopping"] + states["queued"]
     models = sum(run.model_file.exists() for run in space.runs())
     cards = (
-        ("Datasets", len(space.datasets()), page("datasets"), "Add or look at data"),
+        ("Datasets", len(space.datasets()), page("datasets"), "Add or open"),
         ("Runs under way", going, page("runs"), "Watch"),
         ("Runs finished", states["finished"] + states["stopped"], page("runs"), "Compare"),
         ("Models", models, page("models"), "Use"),

@@ -13,11 +13,13 @@ SPLITS = {"training": "Training", "validation": "Validation", "test": "Test"}
 
 
 def error_rows(report: Mapping[str, Any]) -> list[dict[str, str]]:
-    """One row a split and label, in units that suit the numbers."""
+    """One row a split and label, in units that suit the numbers: the same one for a label on every split."""
     rows = []
-    for split, labels in (report.get("splits") or {}).items():
-        for label, errors in (labels or {}).items():
-            unit = display_unit(str(errors.get("unit") or ""), [errors.get("mae")])
+    splits = {split: labels or {} for split, labels in (report.get("splits") or {}).items()}
+    for split, labels in splits.items():
+        for label, errors in labels.items():
+            sizes = [other[label].get("mae") for other in splits.values() if label in other]
+            unit = display_unit(str(errors.get("unit") or ""), sizes)
 
             def shown(key: str, errors: Mapping[str, Any] = errors, factor: float = unit.factor) -> str:
                 value = errors.get(key)

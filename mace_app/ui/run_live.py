@@ -124,7 +124,8 @@ def _charts(run: RunFolder) -> None:
     reader = reader_of(run)
     history = reader.refresh()
     if not history.epochs:
-        st.info("Losses, errors and parity appear here with the first epoch.", icon=":material/show_chart:")
+        if run.info().state in ACTIVE_STATES:
+            st.info("Losses, errors and parity appear here with the first epoch.", icon=":material/show_chart:")
         return
     view = _view(charts.measures(history))
     state = (history.offset, view)

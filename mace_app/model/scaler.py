@@ -7,8 +7,8 @@ residual is y_i = (label_i − baseline_i)/s_i. Uncentred, NaN entries skipped, 
 * with several properties p, or several irreps, also ρ_p = rms(y_p)/σ, over the components, which turn into each other;
   for targets per atom one for each element.
 
-An energy with forces takes σ = rms of the force components instead (``energy_scale: forces``, and ``auto`` when forces
-are trained), as MACE does; energies and forces then live on one scale whose size does not depend on how well the
+An energy with forces takes σ = rms of the force components instead (``energy_scale: forces``, and ``auto`` when the
+data have them), as MACE does; energies and forces then live on one scale whose size does not depend on how well the
 baseline fits. Forces and stress always share the σ of their energy.
 
 Normalised values, which losses see: y/σ for the label, (network·ρ)/s for the prediction, F/σ, and V·stress/(s·σ).
@@ -90,8 +90,8 @@ def fit_scaler(
 ) -> list[ScaleReport]:
     """Fill ``scaler`` from the training set, after ``fit_baseline``, and say how.
 
-    ``given`` is ``fixed_scaling_weights`` of the options and comes first, even with ``scale_targets: false``: one
-    number for a target, or numbers for some elements of a target per atom, whose others are measured.
+    ``given`` is ``fixed_scaling_weights`` of the options and comes first: one number for a target, with ρ = 1 for all
+    its properties and irreps, or numbers for some elements of a target per atom, whose others are measured.
     """
     fixed = {name: _given_rows(config, name, value) for name, value in (given or {}).items()}
     whole = {name for name, rows in fixed.items() if set(_rows(config, name)) <= set(rows.scale)}

@@ -33,7 +33,7 @@ class Architecture(Options):
         None,
         title="Elements",
         section="Run",
-        help="Atomic numbers the model knows; empty takes those of the training and validation data.",
+        help="Atomic numbers the model knows; empty takes those of the training data.",
         explanation=(
             "Name them only to reserve a place for elements that more data will bring later, or to be sure that "
             "nothing else is in the data. An element without training data gets predictions without meaning."

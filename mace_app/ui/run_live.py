@@ -37,8 +37,8 @@ def live_status(run: RunFolder, info: RunInfo) -> None:
 
 def live_charts(run: RunFolder, info: RunInfo) -> None:
     """Losses, errors, parity, speed."""
-    every = CHART_SECONDS if info.state in ACTIVE_STATES else None
-    st.fragment(_charts, run_every=every)(run)
+    active = info.state in ACTIVE_STATES
+    st.fragment(_charts, run_every=CHART_SECONDS if active else None)(run, active)
 
 
 def _status(run: RunFolder, drawn_state: str) -> None:
@@ -120,11 +120,11 @@ def _facts(
     return facts
 
 
-def _charts(run: RunFolder) -> None:
+def _charts(run: RunFolder, active: bool) -> None:
     reader = reader_of(run)
     history = reader.refresh()
     if not history.epochs:
-        if run.info().state in ACTIVE_STATES:
+        if active:
             st.info("Losses, errors and parity appear here with the first epoch.", icon=":material/show_chart:")
         return
     view = _view(charts.measures(history))

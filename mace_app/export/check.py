@@ -16,10 +16,10 @@ import numpy as np
 
 from mace_app.export.auxiliary import auxiliary_names, auxiliary_references
 from mace_app.export.errors import ExportRefused
-from mace_app.export.names import metatomic_unit
 from mace_app.export.references import (
     RELATIVE_TOLERANCE,
     Reference,
+    file_unit,
     in_angstrom,
     original_references,
     references,
@@ -75,7 +75,7 @@ def compare_in_fresh_process(
     targets = [
         {
             "name": name,
-            "unit": metatomic_unit(info.unit),
+            "unit": file_unit(info.unit),
             "sample_kind": info.sample_kind,
             "through": "calculator" if _through_calculator(model, name) else "metatomic",
             "forces": info.is_energy and bool(info.has_forces),

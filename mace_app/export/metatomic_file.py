@@ -16,7 +16,7 @@ from mace_app.export.check import ExportCheck, Original, compare_in_fresh_proces
 from mace_app.export.errors import ExportRefused
 from mace_app.export.module import ExportedModel
 from mace_app.export.names import metatomic_unit, needs_unit
-from mace_app.export.references import in_electronvolt
+from mace_app.export.references import file_unit, in_electronvolt
 from mace_app.files import sha256_of
 from mace_app.model import GraphSource, MaceModel
 
@@ -135,14 +135,19 @@ def _output(model: MaceModel, name: str) -> ModelOutput:
             raise ExportRefused(
                 f"`{name}` is an energy, and its unit `{info.unit}` is none; give it a unit such as `eV`."
             ) from error
+    unit = file_unit(info.unit)
+    description = info.description or f"{name} as predicted by MACE"
+    if info.unit and not unit:
+        if needs_unit(name, info.quantity):
+            raise ExportRefused(
+                f"The unit `{info.unit}` of `{name}` is none that simulation engines know; give it one such as `e` or "
+                "`eV`, with the values in the data to match."
+            )
+        # A target of one's own keeps its unit in words: metatomic accepts none that it can't convert.
+        description += f", in {info.unit}"
     try:
         # "atom" means that both values per atom and their sum can be asked for.
-        return ModelOutput(
-            unit=metatomic_unit(info.unit),
-            sample_kind="atom",
-            explicit_gradients=[],
-            description=info.description or f"{name} as predicted by MACE",
-        )
+        return ModelOutput(unit=unit, sample_kind="atom", explicit_gradients=[], description=description)
     except (ValueError, RuntimeError) as error:
         raise ExportRefused(f"metatomic does not accept the target `{name}`: {_first_line(error)}") from error
 

@@ -32,6 +32,16 @@ def in_electronvolt(unit: str) -> float:
     return float(unit_conversion_factor(metatomic_unit(unit), "eV"))
 
 
+def file_unit(unit: str) -> str:
+    """``unit`` in metatomic's spelling; empty for one that metatomic doesn't know, such as ``cal/mol/K``."""
+    spelled = metatomic_unit(unit)
+    try:
+        unit_conversion_factor(spelled, spelled)
+    except (ValueError, RuntimeError):
+        return ""
+    return spelled
+
+
 def references(
     model: MaceModel, arrays: Mapping[str, np.ndarray], angstrom: float, energies_in_ev: bool = False
 ) -> dict[str, Reference]:

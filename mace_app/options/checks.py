@@ -89,16 +89,23 @@ def irreps_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> li
     symmetric counts as symmetric."""
     features = model.feature_irreps()
     kinds = {irrep.kind for irrep in features}
-    found = []
-    for name, target in targets.items():
-        missing = [] if name == model.mace_head_target else [i for i in target.irreps if i.kind not in kinds]
-        if missing:
-            place = ("num_interactions",) if model.num_interactions == 1 else ("hidden_irreps",)
-            found.append(Problem(place, _missing_irreps(target, missing, features, model)))
-    return found
+    absent = {
+        name: [] if name == model.mace_head_target else [irrep for irrep in target.irreps if irrep.kind not in kinds]
+        for name, target in targets.items()
+    }
+    together = [irrep for missing in absent.values() for irrep in missing]
+    place = ("num_interactions",) if model.num_interactions == 1 else ("hidden_irreps",)
+    return [
+        Problem(place, _missing_irreps(targets[name], missing, together, features, model))
+        for name, missing in absent.items()
+        if missing
+    ]
 
 
-def _missing_irreps(target: TargetInfo, missing: list[Irrep], features: list[Irrep], model: ModelHypers) -> str:
+def _missing_irreps(
+    target: TargetInfo, missing: list[Irrep], together: list[Irrep], features: list[Irrep], model: ModelHypers
+) -> str:
+    """``together`` is what all targets miss, so that one advice serves them all."""
     name = target.name
     wanted = listed(dict.fromkeys(irrep.kind for irrep in missing))
     available = listed(irrep.kind for irrep in features)
@@ -106,12 +113,12 @@ def _missing_irreps(target: TargetInfo, missing: list[Irrep], features: list[Irr
     if model.num_interactions == 1:
         text += ", because the last layer keeps scalars only; use `num_interactions: 2`"
     hidden = {(i.l, i.p) for i in parse_irreps(model.hidden_irreps)}
-    enough = sorted(hidden | {(i.l, i.p) for i in missing}, key=lambda kind: (kind[0], kind[1] != (-1) ** kind[0]))
+    enough = sorted(hidden | {(i.l, i.p) for i in together}, key=lambda kind: (kind[0], kind[1] != (-1) ** kind[0]))
     if set(enough) != hidden:
         irreps = format_irreps([Irrep(features[0].mul, l, p) for l, p in enough])  # noqa: E741
         text += f"{' and' if model.num_interactions == 1 else '; use'} `hidden_irreps: {irreps}`"
         reached = reachable_kinds(model.max_ell, model.correlation)
-        if any((irrep.l, irrep.p) not in reached for irrep in missing):
+        if any((irrep.l, irrep.p) not in reached for irrep in together):
             text += ", and raise `max_ell` or `correlation` so that products of neighbours reach them"
     if target.rank == 2 and any(irrep.kind == "1e" for irrep in missing):
         text += "; `1e` is for the antisymmetric part, so a symmetric tensor (`symmetric: true`) does without"

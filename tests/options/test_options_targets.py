@@ -206,6 +206,16 @@ def test_a_tensor_needs_features_of_its_irreps_and_a_general_one_more() -> None:
     assert "`symmetric: true`" in general
 
 
+def test_one_advice_serves_all_targets_that_miss_irreps() -> None:
+    targets = {"mtt::mu": {"type": VECTOR}, "mtt::alpha": {"type": {"cartesian": {"rank": 2}}}}
+    model = {"architecture": {"model": {"hidden_irreps": "8x0e"}}}
+    with pytest.raises(OptionsError) as caught:
+        run(targets, **model)
+    advice = [problem.message for problem in caught.value.problems]
+    assert len(advice) == 2
+    assert all("`hidden_irreps: 8x0e + 8x1o + 8x2e`" in text for text in advice)
+
+
 def test_maces_own_readout_is_for_one_scalar_only() -> None:
     targets = {"mtt::dipole": {"type": VECTOR}}
     found = problems(targets, architecture={"model": {"mace_head_target": "mtt::dipole"}})

@@ -45,7 +45,9 @@ def newest_epoch(page: Page, chart: str = LOSS, more_than: float = -1) -> float:
 
 def zoom(page: Page, chart: str = LOSS) -> list[float]:
     """Drag a box in the chart; returns the range of the x axis that results."""
-    box = page.locator(f"{chart} .nsewdrag").first.bounding_box()
+    area = page.locator(f"{chart} .nsewdrag").first
+    area.scroll_into_view_if_needed()  # the mouse reaches only what is on the screen
+    box = area.bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.2 * box["height"])
     page.mouse.down()

@@ -1,9 +1,7 @@
 """Writing a model as a metatomic file, accepted only after a fresh process agreed with it."""
 
-import os
 import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, Mo
 from mace_app.export.auxiliary import auxiliary_names, describe
 from mace_app.export.check import ExportCheck, Original, compare_in_fresh_process
 from mace_app.export.errors import ExportRefused
+from mace_app.export.keeping import keep_if_it_agrees, usable_path
 from mace_app.export.module import ExportedModel
 from mace_app.export.names import metatomic_unit, needs_unit
 from mace_app.export.references import file_unit, in_electronvolt
@@ -64,29 +63,17 @@ def export_metatomic(
     of ``model``, or with those of the ``original`` that ``model`` was made from.
     Raises ExportRefused otherwise; then there is no new file, and an old one at ``path`` is as it was.
     """
-    path = Path(path)
-    if path.suffix != ".pt":
-        raise ExportRefused(f"`{path.name}` can't be the name of a metatomic file; let it end in `.pt`.")
-    if len(structures) == 0:
-        raise ExportRefused("There are no structures to compare the exported file with; give at least one.")
+    path = usable_path(path, ".pt", "metatomic file", structures)
     atomistic = build_atomistic_model(model, metadata)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.pt")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch deprecates TorchScript, which is metatomic's format
-            atomistic.save(temporary)
-        checks = compare_in_fresh_process(model, temporary, structures, metadata.length_unit, max_structures, original)
-        failed = [check for check in checks if not check.passed]
-        if failed:
-            raise ExportRefused(
-                f"The exported file disagrees with the model in {', '.join(check.label for check in failed)}, so it "
-                "was not kept. Report this with the table below.",
-                checks,
-            )
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    checks = keep_if_it_agrees(
+        path,
+        save=atomistic.save,
+        compare=lambda file: compare_in_fresh_process(
+            model, file, structures, metadata.length_unit, max_structures, original
+        ),
+        refusal="The exported file disagrees with the model in {labels}, so it was not kept. Report this with the "
+        "table below.",
+    )
     return ExportReport(path.name, sha256_of(path), checks)
 
 

@@ -6,10 +6,7 @@ nothing; this program never reads one.
 """
 
 import math
-import os
-import warnings
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +16,7 @@ import torch
 
 from mace_app.export.check import ExportCheck, compare
 from mace_app.export.errors import ExportRefused
+from mace_app.export.keeping import keep_if_it_agrees, usable_path
 from mace_app.export.references import Reference, in_angstrom, in_electronvolt, references
 from mace_app.files import sha256_of
 from mace_app.model import GraphSource, MaceModel, adapter
@@ -84,11 +82,7 @@ def export_native(
     ExportRefused otherwise; then there is no new file, and an old one at ``path`` is as it was. Added heads are left
     out and named in the report.
     """
-    path = Path(path)
-    if path.suffix != ".model":
-        raise ExportRefused(f"`{path.name}` can't be the name of a file for mace-torch; let it end in `.model`.")
-    if len(structures) == 0:
-        raise ExportRefused("There are no structures to compare the exported file with; give at least one.")
+    path = usable_path(path, ".model", "file for mace-torch", structures)
     name = native_target(model, length_unit)
     mace = build_native(model, name)
     output = {"name": name, "dtype": str(model.dtype).removeprefix("torch.")}
@@ -97,23 +91,13 @@ def export_native(
         found = references(model, arrays, 1.0, energies_in_ev=True)
         return {label: found[label] for label in model.config.targets[name].labels() if label in found}
 
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp.model")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            torch.save(mace, temporary)
-        checks = compare(model, temporary, structures, "", max_structures, "fresh_mace.py", [output], expected)
-        failed = [check for check in checks if not check.passed]
-        if failed:
-            raise ExportRefused(
-                f"mace-torch's calculator disagrees with the model in {', '.join(check.label for check in failed)}, "
-                "so the `.model` file was not kept. Report this with the table below.",
-                checks,
-            )
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+    checks = keep_if_it_agrees(
+        path,
+        save=lambda file: torch.save(mace, file),
+        compare=lambda file: compare(model, file, structures, "", max_structures, "fresh_mace.py", [output], expected),
+        refusal="mace-torch's calculator disagrees with the model in {labels}, so the `.model` file was not kept. "
+        "Report this with the table below.",
+    )
     left_out = [target for target in model.config.targets if target != name]
     return NativeReport(path.name, sha256_of(path), name, left_out, checks)
 

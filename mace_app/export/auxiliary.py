@@ -77,8 +77,8 @@ def auxiliary_references(model: MaceModel, arrays: Mapping[str, np.ndarray]) -> 
         features, _ = model.backbone(batch.vectors, batch.node_attributes, batch.edge_index)
         found = {FEATURES: blocks_of(features, model.config.feature_irreps)}
         for name in model.config.targets:
-            if name == model.config.internal_target:
-                internal = InternalFeatures(model.config, model.backbone.readouts)
+            if name in model.config.internal_targets:
+                internal = InternalFeatures(model.config, model.readouts(name))
                 found[last_layer_name(name)] = blocks_of(internal(features), [Irrep(internal.width, 0, 1)])
             else:
                 head: Any = model.head(name)

@@ -16,12 +16,13 @@ from mace_app.options.irreps import Irrep
 class InternalHead(torch.nn.Module):
     """MACE's own readouts behind the interface of an added head; their energies are computed already."""
 
-    def __init__(self, features: InternalFeatures) -> None:
+    def __init__(self, features: InternalFeatures, column: int) -> None:
         super().__init__()
         self.features = features
+        self.column: int = column
 
     def forward(self, features: torch.Tensor, energies: torch.Tensor) -> torch.Tensor:
-        return energies.unsqueeze(-1)
+        return energies[:, self.column].unsqueeze(-1)
 
     @torch.jit.export
     def hidden(self, features: torch.Tensor) -> torch.Tensor:
@@ -57,9 +58,9 @@ class Output(torch.nn.Module):
         self.target: str = target
         self.last_layer: str = last_layer_name(target)
         self.is_mean: bool = info.aggregate == "mean"
-        if target == config.internal_target:
-            internal = InternalFeatures(config, model.backbone.readouts)
-            self.head: torch.nn.Module = InternalHead(internal)
+        if target in config.internal_targets:
+            internal = InternalFeatures(config, model.readouts(target))
+            self.head: torch.nn.Module = InternalHead(internal, config.internal_targets.index(target))
             hidden = [Irrep(internal.width, 0, 1)]
         else:
             head: Any = model.head(target)

@@ -237,6 +237,21 @@ def build_architecture(
     return mace
 
 
+def readouts_of(mace: Any, dtype: torch.dtype) -> list[torch.nn.Module]:
+    """Another set of readouts of the same classes and sizes as those of ``mace``, which has one head; random weights."""
+    found: list[torch.nn.Module] = []
+    with building(dtype):
+        for readout in mace.readouts:
+            if hasattr(readout, "linear"):
+                found.append(type(readout)(readout.linear.irreps_in, readout.linear.irreps_out))
+                continue
+            functions = [act.f for act in readout.non_linearity.acts if act is not None]
+            gate = functions[0] if functions else None
+            irreps = (readout.linear_1.irreps_in, readout.hidden_irreps, gate, readout.linear_2.irreps_out)
+            found.append(type(readout)(*irreps, num_heads=1))
+    return found
+
+
 class _Whole(o3.Irreps):
     """mace-torch keeps ``hidden_irreps[0]`` of a model with one layer; of these irreps that is all."""
 

@@ -6,7 +6,7 @@ follow from one backward pass with respect to them, whatever the cell and the nu
 
 import torch
 
-from mace_app.model.adapter import build_architecture, build_mace
+from mace_app.model.adapter import build_architecture, build_mace, readouts_of
 from mace_app.model.config import ModelConfig
 
 
@@ -35,6 +35,8 @@ class Backbone(torch.nn.Module):
         self.products = mace.products
         # Without an internal energy the readouts would be weights that nothing trains.
         self.readouts = mace.readouts if config.internal_target is not None else torch.nn.ModuleList()
+        others = config.internal_targets[1:]
+        self.more_readouts = torch.nn.ModuleList([torch.nn.ModuleList(readouts_of(mace, dtype)) for _ in others])
         self.last_readout_only = config.last_readout_only
         # A file of mace-torch may have its elements in another order than the ascending one of ``atomic_types``.
         numbers = mace.get_buffer("atomic_numbers")
@@ -48,7 +50,7 @@ class Backbone(torch.nn.Module):
 
         ``vectors`` [E, 3] from sender to receiver in user axes, in the length unit of the data; ``node_attributes``
         [N, elements] one-hot; ``edge_index`` [2, E] senders and receivers. Gives features [N, F], concatenated over
-        layers, and energies [N] (zero without an internal energy target), both without scale and baseline.
+        layers, and energies [N, T], one column for each of the T internal targets, both without scale and baseline.
         """
         if self.reordered:
             node_attributes = node_attributes[:, self.element_order]
@@ -58,9 +60,9 @@ class Backbone(torch.nn.Module):
         edge_attributes = self.spherical_harmonics(permuted)
         edge_features, cutoff = self.radial_embedding(lengths, node_attributes, edge_index, self.atomic_numbers)
 
-        energies = torch.zeros(node_attributes.shape[0], dtype=vectors.dtype, device=vectors.device)
+        repulsion = torch.zeros(node_attributes.shape[0], dtype=vectors.dtype, device=vectors.device)
         if hasattr(self, "pair_repulsion_fn"):
-            energies = energies + self.pair_repulsion_fn(lengths, node_attributes, edge_index, self.atomic_numbers)
+            repulsion = repulsion + self.pair_repulsion_fn(lengths, node_attributes, edge_index, self.atomic_numbers)
         layers: list[torch.Tensor] = []
         for interaction, product in zip(self.interactions, self.products):  # noqa: B905 — TorchScript has no strict
             node_features, skip = interaction(
@@ -73,7 +75,18 @@ class Backbone(torch.nn.Module):
             )
             node_features = product(node_feats=node_features, sc=skip, node_attrs=node_attributes)
             layers.append(node_features)
-        for layer, readout in enumerate(self.readouts):
-            features = layers[-1] if self.last_readout_only else layers[layer]
-            energies = energies + readout(features).squeeze(-1)
+        columns: list[torch.Tensor] = []
+        if len(self.readouts) > 0:
+            energies = repulsion
+            for layer, readout in enumerate(self.readouts):
+                features = layers[-1] if self.last_readout_only else layers[layer]
+                energies = energies + readout(features).squeeze(-1)
+            columns.append(energies)
+        for readouts in self.more_readouts:
+            energies = repulsion
+            for layer, readout in enumerate(readouts):
+                features = layers[-1] if self.last_readout_only else layers[layer]
+                energies = energies + readout(features).squeeze(-1)
+            columns.append(energies)
+        energies = torch.stack(columns, dim=1) if len(columns) > 0 else repulsion.new_zeros((repulsion.shape[0], 0))
         return torch.cat(layers, dim=-1), energies

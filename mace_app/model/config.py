@@ -17,7 +17,8 @@ class ModelConfig:
 
     ``atomic_types`` are atomic numbers, kept in ascending order. ``per_structure_targets`` are those whose normalised
     values are not divided by the number of atoms. ``architecture`` is set for a model that came from a file of
-    mace-torch: it then decides how the backbone is built, and ``hypers`` only describe added heads.
+    mace-torch: it then decides how the backbone is built, and ``hypers`` only describe added heads. ``carried`` are
+    targets that came with such a file and that nothing trains.
     """
 
     hypers: ModelHypers
@@ -26,6 +27,7 @@ class ModelConfig:
     avg_num_neighbors: float
     per_structure_targets: tuple[str, ...] = ()
     architecture: Architecture | None = None
+    carried: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.atomic_types:
@@ -38,14 +40,25 @@ class ModelConfig:
             )
         object.__setattr__(self, "atomic_types", sorted(set(self.atomic_types)))
         object.__setattr__(self, "per_structure_targets", tuple(self.per_structure_targets))
+        object.__setattr__(self, "carried", tuple(self.carried))
+
+    @property
+    def internal_targets(self) -> list[str]:
+        """Targets served by MACE's own readouts, each by a set of its own: single scalars, usually energies. The first
+        is that of ``mace_head_target`` where the model has it."""
+        names = [self.hypers.mace_head_target, *self.hypers.more_mace_heads]
+        targets = [self.targets[name] for name in names if name in self.targets]
+        return [target.name for target in targets if target.kind == "scalar" and target.num_subtargets == 1]
 
     @property
     def internal_target(self) -> str | None:
-        """The target served by MACE's own readouts, if there is one: a single scalar, usually the energy."""
-        target = self.targets.get(self.hypers.mace_head_target)
-        if target is None or target.kind != "scalar" or target.num_subtargets != 1:
-            return None
-        return target.name
+        """The first of ``internal_targets``."""
+        return next(iter(self.internal_targets), None)
+
+    @property
+    def trained_targets(self) -> dict[str, TargetInfo]:
+        """All but those that are ``carried``."""
+        return {name: target for name, target in self.targets.items() if name not in self.carried}
 
     @property
     def layer_irreps(self) -> list[list[Irrep]]:
@@ -94,6 +107,12 @@ class ModelConfig:
         missing = list(dict.fromkeys(irrep for irrep in target.irreps if irrep.kind not in available))
         if not missing:
             return
+        if self.architecture is not None:
+            raise ModelError(
+                f"The target `{target.name}` needs features of kind {_listed(i.kind for i in missing)}, but those of "
+                f"the foundation file are {_listed(sorted(available))}; choose a file with vectors or tensors in its "
+                "`hidden_irreps`, or train from scratch."
+            )
         hidden = parse_irreps(self.hypers.hidden_irreps)
         kinds = [irrep.kind for irrep in hidden]
         needed = hidden + [Irrep(hidden[0].mul, i.l, i.p) for i in missing if i.kind not in kinds]
@@ -111,6 +130,7 @@ class ModelConfig:
             "avg_num_neighbors": self.avg_num_neighbors,
             "per_structure_targets": list(self.per_structure_targets),
             "architecture": None if self.architecture is None else self.architecture.to_json(),
+            "carried": list(self.carried),
         }
 
     @classmethod
@@ -122,6 +142,7 @@ class ModelConfig:
             avg_num_neighbors=float(value["avg_num_neighbors"]),
             per_structure_targets=tuple(value.get("per_structure_targets", ())),
             architecture=None if value.get("architecture") is None else Architecture.from_json(value["architecture"]),
+            carried=tuple(value.get("carried", ())),
         )
 
 

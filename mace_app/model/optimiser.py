@@ -25,7 +25,7 @@ def parameter_groups(model: MaceModel, weight_decay: float) -> list[dict[str, An
         "interactions_decay": (decay, weight_decay),
         "interactions_no_decay": (no_decay, 0.0),
         "products": (list(backbone.products.parameters()), weight_decay),
-        "readouts": (list(backbone.readouts.parameters()), 0.0),
+        "readouts": ([*backbone.readouts.parameters(), *backbone.more_readouts.parameters()], 0.0),
         "heads": (list(model.heads.parameters()), 0.0),
     }
     return [

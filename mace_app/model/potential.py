@@ -33,7 +33,7 @@ class MaceModel(torch.nn.Module):
             {
                 self._head_names[name]: Head(config, target, dtype)
                 for name, target in config.targets.items()
-                if name != config.internal_target
+                if name not in config.internal_targets
             }
         )
         self.baseline = Baseline(config)
@@ -45,8 +45,14 @@ class MaceModel(torch.nn.Module):
         return {label for target in self.config.targets.values() for label in target.labels()}
 
     def head(self, target: str) -> torch.nn.Module:
-        """The added head of ``target``; there is none for the internal energy."""
+        """The added head of ``target``; there is none for internal targets, see ``readouts``."""
         return self.heads[self._head_names[target]]
+
+    def readouts(self, target: str) -> torch.nn.ModuleList:
+        """MACE's own readouts for an internal target."""
+        index = self.config.internal_targets.index(target)
+        found: Any = self.backbone.readouts if index == 0 else self.backbone.more_readouts[index - 1]
+        return found
 
     def forward(self, batch: Batch, labels: set[str], create_graph: bool = False) -> dict[str, torch.Tensor]:
         """Normalised predictions in the model's dtype, shaped like the labels.
@@ -103,8 +109,8 @@ class MaceModel(torch.nn.Module):
 
     def _values(self, name: str, batch: Batch, features: torch.Tensor, energies: torch.Tensor) -> torch.Tensor:
         """Network values times ρ: [N, *shape] per atom, or their sums or means per structure [G, *shape]."""
-        internal = name == self.config.internal_target
-        values = energies.unsqueeze(-1) if internal else self.head(name)(features)
+        internal = self.config.internal_targets
+        values = energies[:, [internal.index(name)]] if name in internal else self.head(name)(features)
         rho = self.scaler.property_scale(name).to(self.dtype)
         if self.config.targets[name].sample_kind == "atom":
             return values * _spread(rho[batch.elements], values.dim())

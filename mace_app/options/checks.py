@@ -1,11 +1,12 @@
 """Rules that need more than one section: what the model can give, what the targets are, and what training asks for."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING
 
 from mace_app.options.datasets import ANGSTROM_PER_UNIT
 from mace_app.options.errors import Problem, listed, suggestion
+from mace_app.options.foundation_checks import foundation_problems, from_file
 from mace_app.options.irreps import Irrep, format_irreps, parse_irreps, reachable_kinds
 from mace_app.options.loss import loss_problems
 from mace_app.options.mask_checks import mask_problems
@@ -23,30 +24,36 @@ SHORTEST_CUTOFF, LONGEST_CUTOFF = 1.0, 20.0  # Å: below, not even bonds are see
 def run_problems(options: "RunOptions") -> list[Problem]:
     """Problems of a tree whose parts are right by themselves."""
     targets = options.targets()
-    model = [
-        *_head_problems(options.architecture.model, targets),
-        *_readout_problems(options.architecture.model, targets),
-        *_length_problems(options),
-        *_polynomial_problems(options.architecture.model),
-    ]
+    model = [*_head_problems(options.architecture.model, targets), *_readout_problems(options.architecture.model, targets)]
+    if options.architecture.model.mace_model is None:
+        model += [*_length_problems(options), *_polynomial_problems(options.architecture.model)]
     training = [
         *_target_name_problems(options.architecture.training, targets),
         *_loss_problems(options.architecture.training, targets, decided=False),
-        *_scale_problems(options.architecture.training, targets, decided=False),
+        *_scale_problems(
+            options.architecture.training, targets, decided=False, from_a_file=from_file(options.architecture.model)
+        ),
         *_block_problems(options.architecture.training, targets),
     ]
     return [
         *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),
         *(Problem(("architecture", "training", *problem.loc), problem.message) for problem in training),
+        *foundation_problems(options, targets),
         *_split_problems(options),
         *_other_set_problems(options, targets),
         *mask_problems(options.architecture.training, targets, options.all_datasets()),
     ]
 
 
-def data_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
-    """What shows only once the data are known; locs are relative to ``training``."""
-    return [*_loss_problems(training, targets, decided=True), *_scale_problems(training, targets, decided=True)]
+def data_problems(
+    training: TrainingHypers, targets: Mapping[str, TargetInfo], from_a_file: Collection[str] = ()
+) -> list[Problem]:
+    """What shows only once the data are known; locs are relative to ``training``. The scales of the targets
+    ``from_a_file`` come with a foundation file."""
+    return [
+        *_loss_problems(training, targets, decided=True),
+        *_scale_problems(training, targets, decided=True, from_a_file=from_a_file),
+    ]
 
 
 def _loss_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:
@@ -59,13 +66,14 @@ def _loss_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], 
 
 
 def uses_internal_readout(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> bool:
-    return model.mace_head_target in targets
+    return any(name in targets for name in (model.mace_head_target, *model.more_mace_heads))
 
 
 def _head_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
     found = []
     own = targets.get(model.mace_head_target)
-    if own is None and model.changed("mace_head_target"):
+    # A foundation file brings its energy along, whether or not it is trained.
+    if own is None and model.changed("mace_head_target") and model.mace_model is None:
         found.append(
             Problem(
                 ("mace_head_target",),
@@ -81,16 +89,34 @@ def _head_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> lis
                 "with one value.",
             )
         )
-    return [*found, *irreps_problems(model, targets)]
+    return [*found, *_more_head_problems(model, targets), *irreps_problems(model, targets)]
+
+
+def _more_head_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    found = []
+    for name in model.more_mace_heads:
+        target = targets.get(name)
+        if name == model.mace_head_target:
+            why = "it is `mace_head_target` and has MACE's readouts anyway; leave it out"
+        elif target is None and model.mace_model is None:
+            why = f"there is no such target; the targets are {listed(targets)}.{suggestion(name, targets)}".rstrip(".")
+        elif target is not None and (target.kind != "scalar" or target.num_subtargets != 1):
+            why = "MACE's readouts give one scalar, and this target is something else; leave it out"
+        else:
+            continue
+        found.append(Problem(("more_mace_heads", name), f"`more_mace_heads` names `{name}`: {why}."))
+    return found
 
 
 def irreps_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
     """Targets with a symmetry that no feature has; locs are relative to ``model``. A tensor that may turn out to be
-    symmetric counts as symmetric."""
+    symmetric counts as symmetric. What features a foundation file has shows once it is read."""
+    if model.mace_model is not None:
+        return []
     features = model.feature_irreps()
     kinds = {irrep.kind for irrep in features}
     absent = {
-        name: [] if name == model.mace_head_target else [irrep for irrep in target.irreps if irrep.kind not in kinds]
+        name: [] if name in (model.mace_head_target, *model.more_mace_heads) else [irrep for irrep in target.irreps if irrep.kind not in kinds]
         for name, target in targets.items()
     }
     together = [irrep for missing in absent.values() for irrep in missing]
@@ -141,10 +167,11 @@ def _readout_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> 
     added_scalars = any(
         irrep.kind == "0e"
         for name, target in targets.items()
-        if name != model.mace_head_target
+        if name not in (model.mace_head_target, *model.more_mace_heads)
         for irrep in target.irreps
     )
-    if not added_scalars and not (internal and model.num_interactions > 1):
+    own_has_hidden = internal and model.num_interactions > 1 and model.mace_model is None
+    if not added_scalars and not own_has_hidden:
         for name in ("gate", "MLP_irreps"):
             if model.changed(name):
                 found.append(
@@ -236,14 +263,17 @@ def _block_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo])
     return [Problem(("log_separate_blocks",), why)]
 
 
-def _scale_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:
+def _scale_problems(
+    training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool, from_a_file: Collection[str]
+) -> list[Problem]:
     if not training.changed("energy_scale"):
         return []
     energies = [target for target in targets.values() if target.is_energy]
     given = training.fixed_scaling_weights
-    measured = [target for target in energies if isinstance(given, str) or target.name not in given]
+    known = {*([] if isinstance(given, str) else given), *from_a_file}
+    measured = [target for target in energies if target.name not in known]
     if not measured:
-        why = "no target is an energy" if not energies else "every energy has a fixed scale"
+        why = "every energy has a fixed scale, or that of the foundation file" if energies else "no target is an energy"
         return [Problem(("energy_scale",), f"`energy_scale` has no effect: {why}. Leave it at `auto`.")]
     without = [t for t in measured if t.has_forces is False or (decided and not t.has_forces)]
     if training.energy_scale == "forces" and without:

@@ -81,9 +81,9 @@ def _undecided(target: dict[str, Any], file: Any) -> set[str]:
 
 
 def _model(model: dict[str, Any]) -> None:
-    """A divisor of 1 is metatrain's default and means nothing to blocks that divide by a density."""
+    """A divisor of 1 is metatrain's default and means nothing to blocks that divide by a density, nor to a file."""
     blocks = {long_block_name(model.get(name)) for name in ("interaction", "interaction_first")}
-    if model.get("avg_num_neighbors") == 1 and blocks <= DENSITY_INTERACTIONS:
+    if model.get("avg_num_neighbors") == 1 and (blocks <= DENSITY_INTERACTIONS or model.get("mace_model")):
         del model["avg_num_neighbors"]
 
 

@@ -1,8 +1,10 @@
 """The hyperparameters of the MACE model itself, under ``architecture.model``."""
 
+from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from mace_app.options.base import Options, shown
 from mace_app.options.blocks import DENSITY_INTERACTIONS, FirstInteraction, Interaction
@@ -10,8 +12,51 @@ from mace_app.options.errors import Problem, refuse
 from mace_app.options.fields import option
 from mace_app.options.irreps import HIGHEST_L, Irrep, format_irreps, parse_irreps, reachable_kinds
 
+# What a foundation file decides; its readouts too, but these two also describe added heads: `MLP_irreps` and `gate`.
+FROM_FILE = (
+    "r_max",
+    "num_radial_basis",
+    "radial_type",
+    "num_cutoff_basis",
+    "apply_cutoff",
+    "distance_transform",
+    "pair_repulsion",
+    "hidden_irreps",
+    "num_interactions",
+    "correlation",
+    "max_ell",
+    "edge_irreps",
+    "interaction_first",
+    "interaction",
+    "avg_num_neighbors",
+    "radial_MLP",
+    "use_agnostic_product",
+    "use_last_readout_only",
+    "use_embedding_readout",
+)
 # mace-torch 0.3.16 needs over a minute to set up products of 9⁵ entries and two seconds for 9⁴.
 MOST_PRODUCTS = 20_000
+
+
+_OTHER_FILES = {
+    ".pt": "an exported metatomic file holds no weights that can be trained; name the `.model` file beside it",
+    ".ckpt": "a checkpoint of metatrain can run any code when it is opened; name a `.model` file of MACE",
+    ".safetensors": "it is a checkpoint of a run; name the run's `model.model`",
+}
+
+
+def _mace_heads(value: Any) -> dict[str, str | None]:
+    if isinstance(value, list | tuple):
+        value = dict.fromkeys(value)
+    if not isinstance(value, Mapping) or not all(isinstance(head, str | None) for head in value.values()):
+        raise refuse(
+            "`more_mace_heads` must be a mapping from targets to heads of the file, such as `{energy/replay: null}`; it "
+            f"is {shown(value)}."
+        )
+    return {str(target): head or None for target, head in value.items()}
+
+
+MaceHeads = Annotated[dict[str, str | None], BeforeValidator(_mace_heads)]
 
 
 class ModelHypers(Options):
@@ -34,13 +79,13 @@ class ModelHypers(Options):
         section="Foundation model",
         importance="simple",
         widget="path",
-        help="A published MACE file to start from instead of random weights.",
+        help="A published MACE file (`.model`) to start from instead of random weights.",
         explanation=(
             "Starting from a model that has already seen much chemistry needs far fewer structures of your own. The "
             "file fixes the architecture: cutoff, irreps, layers and elements then come from it, and the options below "
-            "that describe them no longer apply. Leave it empty to train from scratch."
+            "that describe them no longer apply. It is read as data; nothing in it is executed. Leave it empty to train "
+            "from scratch."
         ),
-        not_built="starting from a foundation file comes with a later version.",
     )
     mace_head_name: str | None = option(
         None,
@@ -52,7 +97,6 @@ class ModelHypers(Options):
             "The name chooses among them; a file with a single head needs no name. It means nothing without a "
             "foundation model."
         ),
-        not_built="it chooses a head of a foundation file, and starting from one comes with a later version.",
     )
     mace_head_target: str = option(
         "energy",
@@ -63,6 +107,18 @@ class ModelHypers(Options):
             "MACE comes with readouts for one scalar, summed over layers and atoms. The target named here uses them, "
             "which is what published MACE potentials do for the energy. Change it only if your main scalar target has "
             "another name, such as `energy/pbe`."
+        ),
+    )
+    more_mace_heads: MaceHeads = option(
+        default_factory=dict,
+        title="More MACE heads",
+        section="Foundation model",
+        help="Further energies with readouts of MACE's own, each with the head of the file that it starts from.",
+        explanation=(
+            "`{energy/replay: null}` trains a second energy over the same features, for data of another level of theory "
+            "or for a part of the data that the foundation model learned from, so that fine-tuning does not forget it. "
+            "Its readouts start from the head named here, or from that of the main target; from scratch they start at "
+            "random. Each is exported as a variant of the energy. metatrain has no such option."
         ),
     )
     r_max: float = option(
@@ -380,10 +436,44 @@ class ModelHypers(Options):
         return value
 
     def problems(self) -> list[Problem]:
-        return [*self._symmetry_problems(), *self._single_layer_problems(), *self._divisor_problems()]
+        if self.mace_model is not None:
+            return self._file_problems(self.mace_model)
+        named = [("mace_head_name", self.mace_head_name), *self.more_mace_heads.items()]
+        return [
+            *(
+                Problem(
+                    ("mace_head_name",) if place == "mace_head_name" else ("more_mace_heads", place),
+                    f"`{head}` names a head of a foundation file, and there is none; give `mace_model` too, or leave "
+                    "the head empty.",
+                )
+                for place, head in named
+                if head is not None
+            ),
+            *self._symmetry_problems(),
+            *self._single_layer_problems(),
+            *self._divisor_problems(),
+        ]
+
+    def _file_problems(self, file: str) -> list[Problem]:
+        """What the file decides must stand at its default, where it has no effect."""
+        found = [
+            Problem(
+                (name,),
+                f"`{name}` has no effect with `mace_model`: the architecture comes from the file. Leave it at its "
+                "default, or train from scratch.",
+            )
+            for name in FROM_FILE
+            if self.changed(name)
+        ]
+        suffix = PurePath(file).suffix
+        if suffix != ".model":
+            why = _OTHER_FILES.get(suffix, "and MACE's files end in `.model`")
+            found.append(Problem(("mace_model",), f"`mace_model: {file}` can't be a starting point: {why}."))
+        return found
 
     def feature_irreps(self) -> list[Irrep]:
-        """The irreps an added head can read: those of every layer but the last, which holds only scalars."""
+        """The irreps an added head can read: those of every layer but the last, which holds only scalars. Without
+        meaning where ``mace_model`` is set: the file has its own."""
         irreps = parse_irreps(self.hidden_irreps)
         return irreps if self.num_interactions > 1 else irreps[:1]
 

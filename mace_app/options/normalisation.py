@@ -12,9 +12,8 @@ from pydantic import BeforeValidator
 from mace_app.options.base import shown
 from mace_app.options.errors import listed, refuse
 
-BASELINE_WORDS = ("fit", "isolated_atoms")
-FOUNDATION = "it needs a foundation file, and starting from one comes with a later version."
 FOUNDATION_WORDS = ("foundation", "estimated")
+BASELINE_WORDS = ("fit", "isolated_atoms", *FOUNDATION_WORDS)
 _FOREIGN = {
     ".ckpt": "a checkpoint of metatrain, which can run any code when it is opened",
     ".model": "a model of MACE, which can run any code when it is opened",
@@ -74,8 +73,6 @@ def _checkpoint(name: str, value: str, example: str) -> str:
 def _baseline(value: Any) -> dict[str, Any] | str:
     example = "`{energy: {1: -13.6, 8: -432.1}}`"
     if isinstance(value, str):
-        if value in FOUNDATION_WORDS:
-            raise refuse(f"`atomic_baseline: {value}` is not built yet: {FOUNDATION}")
         if value in BASELINE_WORDS:
             raise refuse(f"`{value}` belongs to one target: write for example `atomic_baseline: {{energy: {value}}}`.")
         return _checkpoint("atomic_baseline", value, example)
@@ -88,8 +85,6 @@ def _own_baseline(place: str, entry: Any) -> Any:
     if isinstance(entry, str):
         if entry in BASELINE_WORDS:
             return entry
-        if entry in FOUNDATION_WORDS:
-            raise refuse(f"`{place}: {entry}` is not built yet: {FOUNDATION}")
         try:
             float(entry)
         except ValueError:

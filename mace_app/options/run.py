@@ -11,6 +11,7 @@ from mace_app.options.checks import data_problems, irreps_problems, run_problems
 from mace_app.options.datasets import DatasetOptions, IndicesOptions, agreement_problems, merged_targets
 from mace_app.options.errors import OptionsError, Problem, refuse
 from mace_app.options.fields import option
+from mace_app.options.foundation_checks import from_file
 from mace_app.options.mask_checks import mask_problems
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
@@ -113,7 +114,7 @@ class RunOptions(Options):
         "model": "it belongs under `architecture`.",
         "targets": "targets belong to a data set, for example `training_set: {systems: data.xyz, targets: …}`.",
         "dtype": "it is called `base_precision` (32 or 64).",
-        "finetune": "fine-tuning a trained model is not built yet.",
+        "finetune": "to go on from a trained model give `architecture.model.mace_model`, a `.model` file.",
     }
 
     device: str = option(
@@ -270,7 +271,10 @@ class RunOptions(Options):
         }
         problems = [
             *(Problem(("model", *p.loc), p.message) for p in irreps_problems(self.architecture.model, decided)),
-            *(Problem(("training", *p.loc), p.message) for p in data_problems(self.architecture.training, decided)),
+            *(
+                Problem(("training", *p.loc), p.message)
+                for p in data_problems(self.architecture.training, decided, from_file(self.architecture.model))
+            ),
         ]
         problems = [Problem(("architecture", *problem.loc), problem.message) for problem in problems]
         problems += mask_problems(self.architecture.training, decided, self.all_datasets())

@@ -6,14 +6,14 @@ from mace_app.options.errors import Problem
 from mace_app.options.fields import option
 from mace_app.options.loop import LoopHypers
 from mace_app.options.loss import ConfigWeights, LossOptions
-from mace_app.options.normalisation import FOUNDATION, Baseline, Scaling
+from mace_app.options.normalisation import Baseline, Scaling
 
 
 class TrainingHypers(LoopHypers):
     """Every trainer hyperparameter of ``experimental.mace``, and our own; those of the loop come first."""
 
     hints: ClassVar[dict[str, str]] = {
-        "finetune": "fine-tuning a trained model is not built yet.",
+        "finetune": "to go on from a trained model give `model.mace_model`, a `.model` file.",
         "max_atoms_per_batch": "the limit on atoms in a batch is `batch_atom_bounds: [null, N]`.",
         "min_atoms_per_batch": "the limit on atoms in a batch is `batch_atom_bounds: [N, null]`.",
         "lr": "it is called `learning_rate`.",
@@ -118,9 +118,11 @@ class TrainingHypers(LoopHypers):
             "the data are used, otherwise a least-squares fit; `{energy: fit}` and `{energy: isolated_atoms}` insist "
             "on one of them. `{energy: {1: -13.6, 8: -432.1}}` fixes some or all elements, and the others are fitted "
             "around them. A single number holds for every element, and 0 turns it off. A run folder or a "
-            "`.safetensors` checkpoint stands for the values of its targets."
+            "`.safetensors` checkpoint stands for the values of its targets. With `mace_model` the energies of the file "
+            "are used (`{energy: foundation}`); `{energy: estimated}` shifts them by what the file's predictions leave "
+            "over on your data, which is right when these come from another level of theory. Numbers and isolated atoms "
+            "then replace the energies of the file, whose own shift stays."
         ),
-        not_built_values={"foundation": FOUNDATION, "estimated": FOUNDATION},
     )
     best_model_metric: Literal["weighted_mae", "rmse_prod", "mae_prod", "loss"] = option(
         "weighted_mae",

@@ -144,6 +144,8 @@ def _paths(options: RunOptions) -> list[tuple[tuple[str, ...], str]]:
         indices = getattr(getattr(options, name), "indices", None)
         if isinstance(indices, str):
             paths.append(((name, "indices"), indices))
+    if options.architecture.model.mace_model is not None:
+        paths.append((("architecture", "model", "mace_model"), options.architecture.model.mace_model))
     training = options.architecture.training
     for name in ("atomic_baseline", "fixed_scaling_weights"):
         if isinstance(value := getattr(training, name), str):

@@ -2,7 +2,13 @@
 
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.graphs import AtomsGraphs
-from mace_app.model.foundation.into_model import foundation_config, foundation_model
+from mace_app.model.foundation.into_model import (
+    atomic_baseline,
+    continued_config,
+    foundation_config,
+    foundation_model,
+    put_foundation,
+)
 from mace_app.model.foundation.judge import Judge
 from mace_app.model.foundation.licences import Published, published_as
 from mace_app.model.foundation.probes import probe_structures
@@ -15,10 +21,13 @@ __all__ = [
     "FoundationError",
     "Judge",
     "Published",
+    "atomic_baseline",
+    "continued_config",
     "foundation_config",
     "foundation_model",
     "open_foundation",
     "probe_structures",
     "published_as",
+    "put_foundation",
     "rebuild",
 ]

@@ -1,5 +1,8 @@
 """From a file to our own model, with the same energies."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 import torch
 
 from mace_app.model.config import ModelConfig
@@ -38,16 +41,59 @@ def foundation_model(
     Energy = Σ_i (E0[head, Z_i] + shift[head]) + scale[head] · network: the first is the baseline, the second the scale,
     both exact in float64 and never fitted. ``dtype`` is the file's unless given.
     """
-    index = foundation.head_index(head)
     config = foundation_config(foundation, target)
     with bounded(foundation.numbers, foundation.file):
         model = MaceModel(config, dtype or foundation.dtype)
-    put_weights(model.backbone, head_weights(foundation, index), foundation.file)
-    baseline = foundation.atomic_energies[index] + foundation.shift[index]
-    order = torch.argsort(torch.tensor(foundation.architecture.atomic_numbers))
-    model.baseline.set(target, baseline[order].reshape(-1, 1).numpy())
-    model.scaler.set(target, float(foundation.scale[index]))
+    put_foundation(model, foundation, {target: head})
     return model.eval()
+
+
+def continued_config(
+    foundation: Foundation,
+    hypers: ModelHypers,
+    targets: Mapping[str, TargetInfo],
+    keep: bool,
+    per_structure_targets: tuple[str, ...] = (),
+) -> ModelConfig:
+    """A model that goes on from the file: its backbone and elements, its readouts for the energies that ``hypers`` name,
+    heads with random weights for the other ``targets``.
+
+    Energies of the file that no data train are carried along if ``keep``, and left out otherwise.
+    """
+    config = foundation_config(foundation)
+    untrained = [name for name in (hypers.mace_head_target, *hypers.more_mace_heads) if name not in targets]
+    carried = untrained if keep else []
+    brought = {name: TargetInfo(name, "energy", "eV", has_forces=True, has_stress=True) for name in carried}
+    return replace(
+        config,
+        hypers=hypers,
+        targets={**targets, **brought},
+        per_structure_targets=per_structure_targets,
+        carried=tuple(carried),
+    )
+
+
+def put_foundation(model: MaceModel, foundation: Foundation, heads: Mapping[str, str | None]) -> None:
+    """Give ``model`` the weights of the file, and its internal targets baseline and scale of the ``heads`` named for
+    them (None: the only one). Added heads are left as they are. Raises FoundationError."""
+    internal = model.config.internal_targets
+    indices = [foundation.head_index(heads[name]) for name in internal]
+    weights = head_weights(foundation, indices[0] if indices else 0)
+    if not internal:
+        weights = {name: value for name, value in weights.items() if not name.startswith("readouts.")}
+    for place, index in enumerate(indices[1:]):
+        own = head_weights(foundation, index)
+        weights |= {f"more_readouts.{place}.{n[9:]}": v for n, v in own.items() if n.startswith("readouts.")}
+    put_weights(model.backbone, weights, foundation.file)
+    for name, index in zip(internal, indices, strict=True):
+        model.baseline.set(name, atomic_baseline(foundation, index).reshape(-1, 1).numpy())
+        model.scaler.set(name, float(foundation.scale[index]))
+
+
+def atomic_baseline(foundation: Foundation, head: int) -> torch.Tensor:
+    """E0 + shift [elements], float64, elements in ascending order."""
+    baseline = foundation.atomic_energies[head] + foundation.shift[head]
+    return baseline[torch.argsort(torch.tensor(foundation.architecture.atomic_numbers))]
 
 
 def head_weights(foundation: Foundation, head: int) -> dict[str, torch.Tensor]:

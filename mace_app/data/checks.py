@@ -92,11 +92,17 @@ def check_elements(graphs: GraphSet, paths: list[Path], trained: list[int], name
             )
 
 
-def check_listed(graphs: GraphSet, paths: list[Path], listed: list[int]) -> None:
-    """DataError where the data hold an element that ``atomic_types`` does not list."""
+def check_listed(graphs: GraphSet, paths: list[Path], listed: list[int], file: str | None = None) -> None:
+    """DataError where the data hold an element that ``atomic_types``, or the foundation ``file``, does not list."""
     for element in graphs.elements():
         if element not in listed:
             dataset, frame = graphs.structure_ids[find_element(graphs, element)]
+            if file is not None:
+                raise DataError(
+                    f"{at(paths[dataset], int(frame))}: the structure contains {chemical_symbols[element]}, which the "
+                    f"foundation file {file} does not know. Remove such structures, choose another file, or train from "
+                    "scratch."
+                )
             raise DataError(
                 f"{at(paths[dataset], int(frame))}: the structure contains {chemical_symbols[element]} ({element}), "
                 f"which is not in `atomic_types` ({', '.join(map(str, listed))}). Add it there, or leave the option "

@@ -28,6 +28,10 @@ class GraphSet:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def subset(self, indices: Indices) -> "GraphSet":
+        """The structures at ``indices``, in that order."""
+        return GraphSet(self._pack, self.rows[np.asarray(indices, dtype=np.int64)])
+
     @property
     def labels(self) -> list[str]:
         return list(self._pack.labels)

@@ -263,12 +263,13 @@ def _atomic_types(
     warnings: list[str],
 ) -> list[int]:
     listed = options.architecture.atomic_types
+    file = options.architecture.model.mace_model
     trained = sets["training"].elements()
     if listed is not None:
         for role in ROLES:
-            check_listed(sets[role], parts[source[role]].paths, listed)
+            check_listed(sets[role], parts[source[role]].paths, listed, file)
         never = [chemical_symbols[z] for z in listed if z not in trained]
-        if never:
+        if never and file is None:
             warnings.append(
                 f"`atomic_types` lists {', '.join(never)}, which no training structure contains; predictions for them "
                 "mean nothing."

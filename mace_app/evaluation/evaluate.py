@@ -1,7 +1,7 @@
 """A model on a set of graphs: predictions and errors."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,13 +43,17 @@ def evaluate(
     on_batch: Callable[[int], None] = lambda structures: None,
     most_atoms: int | None = None,
     separate_blocks: bool = False,
+    labels: Collection[str] | None = None,
 ) -> Evaluation:
     """Predict every structure of ``graphs`` on the model's device and compare with the labels that are there.
 
-    A batch has at most ``batch_size`` structures and ``most_atoms`` atoms, or is one structure.
+    A batch has at most ``batch_size`` structures and ``most_atoms`` atoms, or is one structure. ``labels`` are those
+    to predict; all of the model's if not given.
     """
     targets = model.config.targets
     reported = reported_labels(targets, model.config.per_structure_targets, length_unit, separate_blocks)
+    if labels is not None:
+        reported = {name: entry for name, entry in reported.items() if entry.label in labels}
     wanted = {entry.label for entry in reported.values() if keep_predictions or entry.label in graphs.labels}
     known = {name: entry for name, entry in reported.items() if entry.label in graphs.labels}
     errors = ErrorAccumulator(known, model.device)

@@ -20,21 +20,23 @@ def main(folder: Path) -> None:
         from mace.calculators import MACECalculator
 
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
-    (output,) = request["outputs"]
-    name = output["name"]
-    calculator = MACECalculator(request["model"], device="cpu", default_dtype=output["dtype"])
     answers: dict[str, np.ndarray] = {}
     with np.load(folder / "structures.npz") as arrays:
-        for index in range(request["structures"]):
-            parts = {key: arrays[f"{index}:{key}"] for key in ("numbers", "positions", "cell", "pbc")}
-            for place in ("first", "last"):
-                atoms = Atoms(**parts)
-                atoms.calc = calculator
-                calculator.reset()
-                answers[f"{index}:{name}:{place}"] = np.array([[atoms.get_potential_energy()]])
-                answers[f"{index}:{name}.forces:{place}"] = atoms.get_forces()
-                if atoms.pbc.all():
-                    answers[f"{index}:{name}.stress:{place}"] = atoms.get_stress(voigt=False)
+        for output in request["outputs"]:
+            name = output["name"]
+            calculator = MACECalculator(
+                request["model"], device="cpu", default_dtype=output["dtype"], head=output["head"]
+            )
+            for index in range(request["structures"]):
+                parts = {key: arrays[f"{index}:{key}"] for key in ("numbers", "positions", "cell", "pbc")}
+                for place in ("first", "last"):
+                    atoms = Atoms(**parts)
+                    atoms.calc = calculator
+                    calculator.reset()
+                    answers[f"{index}:{name}:{place}"] = np.array([[atoms.get_potential_energy()]])
+                    answers[f"{index}:{name}.forces:{place}"] = atoms.get_forces()
+                    if atoms.pbc.all():
+                        answers[f"{index}:{name}.stress:{place}"] = atoms.get_stress(voigt=False)
     if "mace_app" in sys.modules:
         raise SystemExit("the file can't be used without mace_app")
     np.savez(folder / "answers.npz", allow_pickle=False, **answers)

@@ -132,13 +132,14 @@ def build_scale_shift_mace(
     atomic_types: Sequence[int],
     avg_num_neighbors: float,
     atomic_energies: np.ndarray,
-    scale: float,
+    scale: Any,
     dtype: torch.dtype,
+    heads: Sequence[str] = ("Default",),
 ) -> Any:
     """A mace-torch ``ScaleShiftMACE`` as its own training builds and saves it, with random weights.
 
-    ``atomic_energies`` [elements] stay in float64 whatever ``dtype`` is. Only mace-torch's own classes occur in it, so
-    that it can be unpickled without this program.
+    ``atomic_energies`` ([elements] or [heads, elements]) stay in float64 whatever ``dtype`` is; ``scale`` is a number or
+    one for each head. Only mace-torch's own classes occur in it, so that it can be unpickled without this program.
     """
     arguments = _arguments(
         hypers, atomic_types, avg_num_neighbors, atomic_energies, dict(mace_modules.interaction_classes)
@@ -148,8 +149,13 @@ def build_scale_shift_mace(
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
+            scales = np.atleast_1d(np.asarray(scale, dtype=float))
+            one = len(heads) == 1
             model = mace_modules.ScaleShiftMACE(
-                **arguments, atomic_inter_scale=scale, atomic_inter_shift=0.0, heads=["Default"]
+                **arguments,
+                atomic_inter_scale=float(scales[0]) if one else scales,
+                atomic_inter_shift=0.0 if one else np.zeros(len(heads)),
+                heads=list(heads),
             )
     finally:
         torch.set_default_dtype(before)

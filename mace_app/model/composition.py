@@ -28,6 +28,7 @@ Given = Mapping[str, GivenBaseline]
 
 # Singular values below this part of the largest are rounding: counts of atoms never come that close to each other.
 _RANK = 1e-10
+_MOST_NAMED = 10
 
 
 class Baseline(Float64Buffers):
@@ -225,8 +226,7 @@ def _solve(
     absent = [z for row, z in enumerate(config.atomic_types) if open_[row] and not fitted[row]]
     if absent:
         warnings.append(
-            f"`{name}`: no training structure with this label holds the element"
-            f"{'s' if len(absent) > 1 else ''} {', '.join(map(str, absent))}; the baseline there is 0."
+            f"`{name}`: no training structure with this label holds {_elements(absent)}; the baseline there is 0."
         )
     return values, BaselineReport(name, _table(config, values), sources, int(rank), unknowns, warnings)
 
@@ -239,8 +239,17 @@ def _means(
     for row, z in enumerate(config.atomic_types):
         sources.setdefault(z, "mean" if counts[row].any() else "absent")
     unseen = [z for z in config.atomic_types if sources[z] == "absent"]
-    warnings = [f"`{name}`: no training atom of element {z} has this label; the baseline there is 0." for z in unseen]
+    warnings = []
+    if unseen:
+        warnings = [f"`{name}`: no training atom of {_elements(unseen)} has this label; the baseline there is 0."]
     return values, BaselineReport(name, _table(config, values), sources, warnings=warnings)
+
+
+def _elements(numbers: list[int]) -> str:
+    """A foundation file knows many elements that the data lack."""
+    if len(numbers) > _MOST_NAMED:
+        return f"{len(numbers)} of the model's elements"
+    return f"the element{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def _table(config: ModelConfig, values: np.ndarray) -> dict[int, list[float]]:

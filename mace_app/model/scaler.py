@@ -59,7 +59,8 @@ class Scaler(Float64Buffers):
 
 @dataclass
 class ScaleReport:
-    """σ of one target and what it was measured on: ``forces``, ``residual``, ``given``, ``off`` or ``floor``."""
+    """σ of one target and what it was measured on: ``forces``, ``residual``, ``given``, ``foundation``, ``off`` or
+    ``floor``."""
 
     target: str
     scale: list[float]

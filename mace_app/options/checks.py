@@ -24,7 +24,10 @@ SHORTEST_CUTOFF, LONGEST_CUTOFF = 1.0, 20.0  # Å: below, not even bonds are see
 def run_problems(options: "RunOptions") -> list[Problem]:
     """Problems of a tree whose parts are right by themselves."""
     targets = options.targets()
-    model = [*_head_problems(options.architecture.model, targets), *_readout_problems(options.architecture.model, targets)]
+    model = [
+        *_head_problems(options.architecture.model, targets),
+        *_readout_problems(options.architecture.model, targets),
+    ]
     if options.architecture.model.mace_model is None:
         model += [*_length_problems(options), *_polynomial_problems(options.architecture.model)]
     training = [
@@ -116,7 +119,9 @@ def irreps_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> li
     features = model.feature_irreps()
     kinds = {irrep.kind for irrep in features}
     absent = {
-        name: [] if name in (model.mace_head_target, *model.more_mace_heads) else [irrep for irrep in target.irreps if irrep.kind not in kinds]
+        name: []
+        if name in (model.mace_head_target, *model.more_mace_heads)
+        else [irrep for irrep in target.irreps if irrep.kind not in kinds]
         for name, target in targets.items()
     }
     together = [irrep for missing in absent.values() for irrep in missing]

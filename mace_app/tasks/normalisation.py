@@ -1,6 +1,6 @@
 """Baseline and scale before a training: what the options give, what another run brings, what is measured."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from mace_app.model import (
 from mace_app.model.scaler import GivenRows
 from mace_app.options import TargetInfo, TrainingHypers
 from mace_app.tasks.errors import TaskError
+from mace_app.tasks.starting import FileEnergies
 from mace_app.training import load_model
 
 
@@ -31,6 +32,7 @@ class Normalisation:
     baselines: list[BaselineReport]
     scales: list[ScaleReport]
     warnings: list[str] = field(default_factory=list)
+    elements: Collection[int] = ()  # of the training data; a foundation file may know many more
 
     def lines(self) -> list[str]:
         """For the log."""
@@ -39,6 +41,7 @@ class Normalisation:
             atoms = ", ".join(
                 f"{z}: {', '.join(f'{value:.6g}' for value in values)} ({baseline.sources[z]})"
                 for z, values in baseline.values.items()
+                if z in self.elements or baseline.sources[z] not in ("foundation", "absent")
             )
             found.append(f"Baseline of {baseline.target}: {atoms}")
         for scale in self.scales:
@@ -48,24 +51,33 @@ class Normalisation:
 
 
 def normalise(
-    config: ModelConfig, baseline: Baseline, scaler: Scaler, training: TrainingHypers, prepared: PreparedData
+    config: ModelConfig,
+    baseline: Baseline,
+    scaler: Scaler,
+    training: TrainingHypers,
+    prepared: PreparedData,
+    from_file: FileEnergies | None = None,
 ) -> Normalisation:
-    """Fill ``baseline`` and ``scaler``. Raises ModelError, TaskError and CheckpointError for what can't be used."""
+    """Fill ``baseline`` and ``scaler``; those of targets ``from_file`` are known, their scales in ``scaler`` already.
+    Raises ModelError, TaskError and CheckpointError for what can't be used."""
     warnings: list[str] = []
-    values: Mapping[str, Any] = _given(training, "atomic_baseline", _baseline_of, config, warnings)
+    values: dict[str, Any] = dict(_given(training, "atomic_baseline", _baseline_of, config, warnings))
+    scalings: dict[str, Any] = dict(_given(training, "fixed_scaling_weights", _scale_of, config, warnings))
+    if from_file is not None:
+        values |= from_file.tables
+        scalings |= {name: float(scaler.scale(name)) for name in from_file.tables}
+        warnings += from_file.warnings
     baselines = fit_baseline(config, baseline, prepared.training, prepared.isolated_atoms, values)
+    if from_file is not None:
+        from_file.name_sources(baselines)
     scales = fit_scaler(
-        config,
-        scaler,
-        baseline,
-        prepared.training,
-        training.scale_targets,
-        training.energy_scale,
-        _given(training, "fixed_scaling_weights", _scale_of, config, warnings),
+        config, scaler, baseline, prepared.training, training.scale_targets, training.energy_scale, scalings
     )
+    if from_file is not None:
+        from_file.name_scales(scales)
     warnings += [text for report in baselines for text in report.warnings]
     warnings += [text for report in scales for text in report.warnings]
-    return Normalisation(baselines, scales, warnings)
+    return Normalisation(baselines, scales, warnings, prepared.training.elements())
 
 
 def _given(training: TrainingHypers, option: str, read: Any, config: ModelConfig, warnings: list[str]) -> Any:

@@ -13,6 +13,7 @@ import torch
 from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
+from mace_app.files import read_json, write_json
 from mace_app.jobs import RunFolder
 from mace_app.model import MaceModel, ModelConfig
 from mace_app.options import RunOptions, dump_options, resolve_loss
@@ -21,9 +22,11 @@ from mace_app.tasks.export import native_beside
 from mace_app.tasks.normalisation import normalise
 from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
+from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
 from mace_app.tasks.statistics import label_statistics
 from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
 
+FOUNDATION_FILE = "foundation.json"
 Outcome = Literal["finished", "stopped", "failed"]
 
 
@@ -71,27 +74,37 @@ def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
     device = choose_device(options.device)
     run.update(device=str(device), seed=options.seed)
     recorder.log(f"Training on {device_name(device)}, {options.base_precision} bit, seed {options.seed}.")
-    prepared = _prepare(run, options, recorder)
-    set_seed(options.seed)
     resume = run.checkpoint_path("last")
     begun = resume.exists()
-    model = make_model(options, prepared)
-    if not begun:
-        fit_normalisation(model, options, prepared, recorder)
-    else:
+    model: MaceModel
+    if begun:
         model = load_model(resume)
+        seen = (
+            options_for(options, model.config.cutoff, model.config.atomic_types)
+            if model.config.architecture
+            else options
+        )
+        prepared = _prepare(run, seen, recorder)
+        set_seed(options.seed)
+    else:
+        start = Start.of(options)
+        prepared = _prepare(run, options if start is None else start.options(options), recorder)
+        set_seed(options.seed)
+        model = make_model(options, prepared, start).to(device)
+        fit_normalisation(model, options, prepared, recorder, start)
+        if start is not None:
+            write_json(run.path / FOUNDATION_FILE, start.to_json())
     parameters = sum(weight.numel() for weight in model.parameters())
     run.update(parameters=parameters)
     recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
     check_exportable(model, _metadata(options, run))  # now rather than after hours of training
 
     training = options.architecture.training
-    loss = resolve_loss(training, model.config.targets)
-    later = None if training.stage_two_loss is None else resolve_loss(training.in_stage_two(), model.config.targets)
+    targets = model.config.trained_targets
+    loss = resolve_loss(training, targets)
+    later = None if training.stage_two_loss is None else resolve_loss(training.in_stage_two(), targets)
     length_unit = options.training_datasets[0].systems.length_unit
-    reported = reported_labels(
-        model.config.targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks
-    )
+    reported = reported_labels(targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks)
     run.start_metrics({label: entry.unit for label, entry in reported.items()}, list(reported))
     trainer = Trainer(
         model, prepared, training, loss, recorder, device, options.seed, length_unit, stage_two_loss=later
@@ -143,8 +156,10 @@ def _labels(prepared: PreparedData) -> list[str]:
     return [label for target in prepared.targets.values() for label in target.labels()]
 
 
-def make_model(options: RunOptions, prepared: PreparedData) -> MaceModel:
-    """Random weights from torch's global generator; baseline 0, scale 1."""
+def make_model(options: RunOptions, prepared: PreparedData, start: Start | None = None) -> MaceModel:
+    """From ``start``, or random weights from torch's global generator; baseline 0, scale 1."""
+    if start is not None:
+        return start.model(options, prepared)
     hypers = options.architecture.model
     neighbours = hypers.avg_num_neighbors
     config = ModelConfig(
@@ -154,13 +169,32 @@ def make_model(options: RunOptions, prepared: PreparedData) -> MaceModel:
         avg_num_neighbors=prepared.training.avg_num_neighbors() if neighbours == "auto" else neighbours,
         per_structure_targets=tuple(options.architecture.training.per_structure_targets),
     )
-    return MaceModel(config, torch.float32 if options.base_precision == 32 else torch.float64)
+    return MaceModel(config, DTYPES[options.base_precision])
 
 
-def fit_normalisation(model: MaceModel, options: RunOptions, prepared: PreparedData, recorder: RunRecorder) -> None:
+def fit_normalisation(
+    model: MaceModel,
+    options: RunOptions,
+    prepared: PreparedData,
+    recorder: RunRecorder,
+    start: Start | None = None,
+) -> None:
     recorder.progress(phase="preparing", message="Fitting baseline and scale")
     training = options.architecture.training
-    for line in normalise(model.config, model.baseline, model.scaler, training, prepared).lines():
+    energies = None
+    if start is not None:
+        for line in start.lines(model.config):
+            recorder.log(line)
+
+        def progress(done: int, total: int) -> None:
+            if recorder.stop_requested():
+                raise Stopped
+            message = "Comparing the foundation file with the data"
+            recorder.progress(phase="preparing", message=message, done=done, total=total)
+
+        length_unit = options.training_datasets[0].systems.length_unit
+        energies = file_energies(start, model, training, prepared, length_unit, progress)
+    for line in normalise(model.config, model.baseline, model.scaler, training, prepared, energies).lines():
         recorder.log(line)
 
 
@@ -228,6 +262,9 @@ def _write_report(
     if native is not None:
         report["native"] = native
         recorder.log(_about_native(native))
+    foundation = run.path / FOUNDATION_FILE
+    if foundation.exists():
+        report["foundation"] = read_json(foundation)
     run.write_report(report)
 
 

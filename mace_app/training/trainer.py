@@ -81,7 +81,10 @@ class Trainer:
         self.recorder = recorder
         self.now = now
         self.reported = reported_labels(
-            model.config.targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks
+            model.config.trained_targets,
+            model.config.per_structure_targets,
+            length_unit,
+            training.log_separate_blocks,
         )
         self.stage = Stage(scaled_terms(loss, model, length_unit), self.reported)
         self._second = self.stage

@@ -10,6 +10,7 @@ from mace_app.model.foundation.bounds import bounded
 from mace_app.model.foundation.rebuild import put_weights
 from mace_app.model.foundation.source import Foundation
 from mace_app.model.potential import MaceModel
+from mace_app.model.readouts import part_of_readouts, scalars_seen
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
 
@@ -97,12 +98,7 @@ def atomic_baseline(foundation: Foundation, head: int) -> torch.Tensor:
 
 
 def head_weights(foundation: Foundation, head: int) -> dict[str, torch.Tensor]:
-    """The weights of a model with this head alone, by the names that ``Backbone`` has.
-
-    Hidden channels of the last readout belong to heads, one block after the other, and those of other heads are masked
-    out, so the others' weights can be left out exactly. e3nn divides by the square root of the number of inputs, which
-    then is smaller by the number of heads: the second and later layers are multiplied by 1/√heads.
-    """
+    """The weights of a model with this head alone, by the names that ``Backbone`` has."""
     count = len(foundation.heads)
     unused = ("atomic_energies_fn.", "scale_shift.")
     found = {
@@ -112,30 +108,10 @@ def head_weights(foundation: Foundation, head: int) -> dict[str, torch.Tensor]:
     }
     if count == 1:
         return found
+    architecture = foundation.architecture
     for name in [name for name in found if name.startswith("readouts.")]:
-        found[name] = _slice(foundation, name, found[name], head, count)
+        key = name.removeprefix("readouts.")
+        number = int(key.partition(".")[0])
+        inputs = scalars_seen(architecture.layer_irreps, architecture.use_last_readout_only, number)
+        found[name] = part_of_readouts(key, found[name], head, count, inputs)
     return found
-
-
-def _slice(foundation: Foundation, name: str, value: torch.Tensor, head: int, count: int) -> torch.Tensor:
-    if value.numel() == 0:
-        return value
-    layer, _, kind = name.split(".", 2)[2].rpartition(".")
-    if kind in ("bias", "output_mask"):
-        return value.reshape(count, -1)[head].clone()
-    if layer in ("linear", "linear_1"):  # [inputs, heads·outputs]
-        outputs = value.numel() // _inputs(foundation, name)
-        return value.reshape(-1, count, outputs // count)[:, head].reshape(-1).clone()
-    if layer == "linear_2":  # [heads·inputs, heads]
-        return value.reshape(count, -1, count)[head, :, head].clone() / count**0.5
-    # linear_mid: [heads·inputs, heads·outputs]
-    width = round((value.numel()) ** 0.5) // count
-    return value.reshape(count, width, count, width)[head, :, head].reshape(-1).clone() / count**0.5
-
-
-def _inputs(foundation: Foundation, name: str) -> int:
-    """Scalar channels that a readout sees: only they can become energies."""
-    index = int(name.split(".")[1])
-    layers = foundation.architecture.layer_irreps
-    layer = layers[-1] if foundation.architecture.use_last_readout_only else layers[index]
-    return sum(irrep.mul for irrep in layer if irrep.kind == "0e")

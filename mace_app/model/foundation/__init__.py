@@ -4,7 +4,6 @@ from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.graphs import AtomsGraphs
 from mace_app.model.foundation.into_model import foundation_config, foundation_model
 from mace_app.model.foundation.judge import Judge
-from mace_app.model.foundation.licences import Published, published_as
 from mace_app.model.foundation.probes import probe_structures
 from mace_app.model.foundation.rebuild import rebuild
 from mace_app.model.foundation.source import Foundation, open_foundation
@@ -14,11 +13,9 @@ __all__ = [
     "Foundation",
     "FoundationError",
     "Judge",
-    "Published",
     "foundation_config",
     "foundation_model",
     "open_foundation",
     "probe_structures",
-    "published_as",
     "rebuild",
 ]

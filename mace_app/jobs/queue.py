@@ -39,8 +39,8 @@ CREATE UNIQUE INDEX one_active_job_per_folder ON jobs (folder) WHERE state != 'e
 
 @dataclass(frozen=True)
 class Job:
-    """``folder`` is relative to the workspace (``runs/<id>``, ``datasets/<name>``, ``foundations/<name>``); ``device`` is
-    given on claiming."""
+    """``folder`` is relative to the workspace (``runs/<id>``, ``datasets/<name>``, ``foundations/<name>``);
+    ``device`` is given on claiming."""
 
     id: int
     kind: Kind

@@ -228,8 +228,13 @@ class Workspace:
     def start_foundation(self, foundation: FoundationFolder) -> None:
         """Queue what was requested last: fetch the file if it has to be, read it, export the heads."""
         job = f"foundations/{foundation.id}"
-        if self.queue.active_job(job) is not None:
-            raise WorkspaceError(f"The foundation model {foundation.id} is being worked on. Wait, or cancel it first.")
+        deadline = time.monotonic() + RESUME_PATIENCE_SECONDS
+        while self.queue.active_job(job) is not None:
+            if foundation.state() in ("queued", "running") or time.monotonic() > deadline:
+                raise WorkspaceError(
+                    f"The foundation model {foundation.id} is being worked on. Wait, or cancel it first."
+                )
+            time.sleep(0.05)
         foundation.begin()
         self.queue.enqueue("foundation", job)
 

@@ -313,3 +313,10 @@ def compile_for_export(module: torch.nn.Module) -> torch.nn.Module:
 
 def _gate(name: str | None) -> object:
     return mace_modules.gate_dict["None" if name is None else name]
+
+
+def mace_downloads() -> Any:
+    """mace-torch's module with the addresses of published files, its cache and its download function."""
+    with _quiet_and_safe_again():
+        from mace.calculators import foundations_models
+    return foundations_models

@@ -4,6 +4,7 @@ Nothing heavy is imported before a command needs it, so that help is instant.
 """
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -68,8 +69,10 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
     options.set_defaults(call=options_)
 
-    work = commands.add_parser("work", description="Do the work of a run folder; started by the supervisor.")
-    work.add_argument("run", type=Path)
+    work = commands.add_parser(
+        "work", description="Do the work of a run folder or of a foundation model's; started by the supervisor."
+    )
+    work.add_argument("folder", type=Path)
     _threads(work)
     work.set_defaults(call=work_)
     return root
@@ -99,8 +102,16 @@ def train_(arguments: argparse.Namespace) -> int:
 
 
 def work_(arguments: argparse.Namespace) -> int:
-    """The work of a run folder, without a terminal; how it ends is in ``run.json``."""
-    return _train(arguments.run, arguments, quiet=True)
+    """The work of a folder, without a terminal; how it ends is in its ``run.json`` or ``state.json``."""
+    if (arguments.folder / "source.json").is_file():
+        from mace_app.jobs import FoundationFolder
+        from mace_app.tasks.foundation_job import work_foundation
+
+        outcome = work_foundation(FoundationFolder(arguments.folder))
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(outcome)  # all is written; taking large models apart would make the next job wait for seconds
+    return _train(arguments.folder, arguments, quiet=True)
 
 
 def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
@@ -173,7 +184,7 @@ def inspect_(arguments: argparse.Namespace) -> int:
     """What files of structures hold: keys with coverage and ranges, elements, sizes, and what looks wrong. Of a MACE
     file (.model) its heads, elements, architecture and licence, read without executing anything in it."""
     if any(path.suffix == ".model" for path in arguments.files):
-        from mace_app.tasks.foundation import inspect_foundation
+        from mace_app.tasks.foundation_facts import inspect_foundation
 
         print("\n\n".join(inspect_foundation(path, arguments.json) for path in arguments.files))
         return 0

@@ -5,10 +5,9 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,15 @@ _TIMEOUT = 900
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """The largest difference between file and model in one label, over ``structures`` structures."""
+    """The largest difference between file and model in one label, over ``structures`` structures; ``by_structure``
+    has that of each one by its place among those that were compared."""
 
     label: str
     max_difference: float
     tolerance: float
     unit: str
     structures: int
+    by_structure: Mapping[int, float] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -47,7 +48,13 @@ class ExportCheck:
     def to_json(self) -> dict[str, Any]:
         # JSON has no NaN; a difference that is none fails all the same.
         finite = np.isfinite(self.max_difference)
-        return asdict(self) | {"max_difference": self.max_difference if finite else None}
+        return {
+            "label": self.label,
+            "max_difference": self.max_difference if finite else None,
+            "tolerance": self.tolerance,
+            "unit": self.unit,
+            "structures": self.structures,
+        }
 
     def __str__(self) -> str:
         verdict = "agrees" if self.passed else "DIFFERS"
@@ -121,21 +128,27 @@ def compare(
             waiting = pool.submit(_answers, script, Path(folder))
             wanted = [expected(arrays) for arrays in singles]
         answers = waiting.result()
-    differences: dict[str, list[float]] = {}
+    differences: dict[str, dict[int, float]] = {}
     magnitudes: dict[str, float] = {}
-    counts: Counter[str] = Counter()
     for index, found in enumerate(wanted):
         for label, (reference, magnitude) in found.items():
             given = [answers[f"{index}:{label}:first"]]
             if f"{index}:{label}:last" in answers:
                 given.append(answers[f"{index}:{label}:last"])
-            differences.setdefault(label, []).extend(_largest(answer, reference) for answer in given)
+            largest = float(np.max([_largest(answer, reference) for answer in given]))
+            differences.setdefault(label, {})[index] = largest
             magnitudes[label] = max(magnitudes.get(label, 0.0), magnitude)
-            counts[label] += 1
     relative = RELATIVE_TOLERANCE[model.dtype]
     return [
-        ExportCheck(label, float(np.max(values)), relative * magnitudes[label], _unit(model, label), counts[label])
-        for label, values in differences.items()
+        ExportCheck(
+            label,
+            float(np.max(list(found.values()))),
+            relative * magnitudes[label],
+            _unit(model, label),
+            len(found),
+            found,
+        )
+        for label, found in differences.items()
     ]
 
 

@@ -1,8 +1,8 @@
 """Writing the part of a model that mace-torch itself has, as a ``.model`` file of mace-torch.
 
 The file is a pickled ``ScaleShiftMACE``: our scale is its scale, our baseline its atomic energies, in eV and Å. Several
-energies with readouts of MACE's own are its heads. It is accepted only after mace-torch's own calculator gave the same numbers in a fresh process. Writing a pickle executes
-nothing; this program never reads one.
+energies with readouts of MACE's own are its heads. It is accepted only after mace-torch's own calculator gave the same
+numbers in a fresh process. Writing a pickle executes nothing; this program never reads one.
 """
 
 import math
@@ -47,7 +47,7 @@ class NativeReport:
 
 
 def native_target(model: MaceModel, length_unit: str) -> str:
-    """The (first) energy that a ``.model`` file would carry; ExportRefused, with the reason, where there can be none."""
+    """The first energy that a ``.model`` file would carry; ExportRefused, with the reason, where there is none."""
     config = model.config
     name = config.internal_target
     if name is None or not config.targets[name].is_energy:

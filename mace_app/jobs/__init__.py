@@ -2,6 +2,13 @@
 
 from mace_app.jobs.dataset_folder import DatasetFolder, DatasetInfo
 from mace_app.jobs.errors import JobsError, QueueError, RunFolderError, WorkspaceError
+from mace_app.jobs.foundation_folder import (
+    FoundationExport,
+    FoundationFolder,
+    FoundationInfo,
+    FoundationProgress,
+    FoundationRequest,
+)
 from mace_app.jobs.metrics_file import MetricsHistory
 from mace_app.jobs.parity_file import Parity, ParityLabel
 from mace_app.jobs.queue import Job, JobQueue
@@ -16,6 +23,11 @@ __all__ = [
     "DatasetFolder",
     "DatasetInfo",
     "Download",
+    "FoundationExport",
+    "FoundationFolder",
+    "FoundationInfo",
+    "FoundationProgress",
+    "FoundationRequest",
     "Job",
     "JobQueue",
     "JobsError",

@@ -1,22 +1,20 @@
 """A dataset is a folder: where its file lies, what the inspection found, and how a person mapped keys to targets."""
 
-import json
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from mace_app.files import atomic_open, write_json
+from mace_app.files import write_json
 from mace_app.jobs.errors import WorkspaceError
-from mace_app.jobs.names import display_name, utc_now
+from mace_app.jobs.names import utc_now
+from mace_app.jobs.source_folder import SourceFolder
 
 if TYPE_CHECKING:
     from mace_app.data import Inspection
 
 InspectionState = Literal["none", "queued", "running", "done", "failed", "cancelled"]
-CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -30,18 +28,10 @@ class DatasetInfo:
     added: str
 
 
-class DatasetFolder:
+class DatasetFolder(SourceFolder):
     """The folder of one dataset. Making this object reads nothing."""
 
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-
-    def __repr__(self) -> str:
-        return f"DatasetFolder({str(self.path)!r})"
-
-    @property
-    def id(self) -> str:
-        return self.path.name
+    thing = "dataset"
 
     # The file itself
 
@@ -52,19 +42,6 @@ class DatasetFolder:
             self.path / "source.json",
             {"format": 1, "name": name, "path": stored, "original": original, "added": utc_now()},
         )
-
-    def store(self, stream: BinaryIO, original: str, progress: Callable[[int], None] | None = None) -> Path:
-        """Copy a stream to disk in pieces, as the safe name ``original``; ``progress`` is told the bytes so far."""
-        destination = self.path / "source" / original
-        destination.parent.mkdir(exist_ok=True)
-        written = 0
-        with atomic_open(destination) as file:
-            while block := stream.read(CHUNK_BYTES):
-                file.write(block)
-                written += len(block)
-                if progress is not None:
-                    progress(written)
-        return destination
 
     def info(self) -> DatasetInfo:
         value = self._read_object("source.json")
@@ -92,13 +69,6 @@ class DatasetFolder:
         if not path.is_file():
             raise WorkspaceError(f"The file of dataset {self.id}, {path}, is gone. Put it back or delete the dataset.")
         return path
-
-    def rename(self, name: str) -> None:
-        """Change the name that is shown; the folder, which runs refer to, stays."""
-        value = self._read_object("source.json")
-        if value is None:
-            raise WorkspaceError(f"There is no dataset {self.id} any more.")
-        write_json(self.path / "source.json", {**value, "name": display_name(name, self.id)})
 
     # The mapping of keys to targets
 
@@ -169,57 +139,14 @@ class DatasetFolder:
 
     def cancel_inspection(self) -> None:
         """Ask the process at work to end; it looks about once a second."""
-        with open(self.path / "inspection.cancel", "w"):
-            pass
+        self._touch("inspection.cancel")
 
     def inspection_cancelled(self) -> bool:
-        return (self.path / "inspection.cancel").exists()
+        return self.inspection_cancelled_at() is not None
 
     def inspection_cancelled_at(self) -> float | None:
         """When the end was asked for, in seconds since 1970."""
-        try:
-            return (self.path / "inspection.cancel").stat().st_mtime
-        except FileNotFoundError:
-            return None
+        return self._time_of("inspection.cancel")
 
     def end_cancelled_inspection(self) -> None:
         self._remove("inspection_progress.json")
-
-    @property
-    def output_file(self) -> Path:
-        """What the inspecting process prints."""
-        return self.path / "output.txt"
-
-    def _remove(self, *names: str) -> None:
-        for name in names:
-            (self.path / name).unlink(missing_ok=True)
-
-    def _read_object(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise WorkspaceError(f"{path} cannot be read ({error}). Delete the file, or the dataset.") from error
-        if not isinstance(value, dict):
-            raise WorkspaceError(f"{path} is damaged: it holds no JSON object. Delete the file, or the dataset.")
-        return value
-
-
-def readable_file(path: Path | str) -> Path:
-    """A path on this machine that a person named, made absolute; WorkspaceError if no file can be read there."""
-    absolute = Path(path).expanduser()
-    try:
-        absolute = absolute.resolve()
-        if not absolute.exists():
-            raise WorkspaceError(
-                f"There is no file {absolute}. Check the path; it is one of the machine the app runs on."
-            )
-        if not absolute.is_file():
-            raise WorkspaceError(f"{absolute} is not a file. Name the file with the structures.")
-        if not os.access(absolute, os.R_OK):
-            raise WorkspaceError(f"The app may not read {absolute}. Change the file's permissions.")
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"The path {str(path)!r} cannot be used: {error}.") from error
-    return absolute

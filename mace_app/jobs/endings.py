@@ -4,6 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from mace_app.jobs.dataset_folder import DatasetFolder
+from mace_app.jobs.foundation_folder import FoundationFolder
 from mace_app.jobs.processes import ProcessIdentity
 from mace_app.jobs.run_folder import RunFolder
 
@@ -59,3 +60,16 @@ def conclude_inspection(dataset: DatasetFolder, ending: Ending) -> None:
         dataset.write_inspection_error(
             ending.failure or f"The inspecting process ended without a word ({cause}). See output.txt; inspect again."
         )
+
+
+def conclude_foundation(foundation: FoundationFolder, ending: Ending) -> None:
+    """Say why a job has no end, unless the process did."""
+    if foundation.state() not in ("queued", "running"):
+        return
+    if foundation.cancelled():
+        foundation.set_state("cancelled")
+        return
+    cause = f"ended with status {ending.returncode}" if ending.is_error_exit else ending.cause
+    foundation.set_state(
+        "failed", ending.failure or f"The process at work ended without a word ({cause}). See output.txt; try again."
+    )

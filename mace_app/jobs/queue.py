@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -12,10 +13,10 @@ from mace_app.jobs.devices import fitting_devices
 from mace_app.jobs.errors import QueueError
 from mace_app.jobs.processes import ProcessIdentity
 
-Kind = Literal["train", "inspect"]
+Kind = Literal["train", "inspect", "foundation"]
 JobState = Literal["queued", "running", "ended"]
 
-LIGHT_KINDS: tuple[Kind, ...] = ("inspect",)
+LIGHT_KINDS: tuple[Kind, ...] = ("inspect", "foundation")
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_SECONDS = 10.0
 
@@ -38,7 +39,8 @@ CREATE UNIQUE INDEX one_active_job_per_folder ON jobs (folder) WHERE state != 'e
 
 @dataclass(frozen=True)
 class Job:
-    """``folder`` is relative to the workspace (``runs/<id>``, ``datasets/<name>``); ``device`` is given on claiming."""
+    """``folder`` is relative to the workspace (``runs/<id>``, ``datasets/<name>``, ``foundations/<name>``);
+    ``device`` is given on claiming."""
 
     id: int
     kind: Kind
@@ -120,19 +122,19 @@ class JobQueue:
         """Take the first job that may start now, or None.
 
         Trainings: one at a time per device, in order; one that waits for its device does not hold up another device's.
-        Light jobs: at once, at most ``light_limit`` together.
+        Light jobs: at once, at most ``light_limit`` of each kind together.
         """
         with self._transaction() as connection:
             running = [_job(row) for row in connection.execute("SELECT * FROM jobs WHERE state = 'running'")]
             busy = {job.device for job in running if job.kind not in LIGHT_KINDS}
-            light_free = sum(job.kind in LIGHT_KINDS for job in running) < light_limit
+            light = Counter(job.kind for job in running if job.kind in LIGHT_KINDS)
             waiting = [
                 _job(row) for row in connection.execute("SELECT * FROM jobs WHERE state = 'queued' ORDER BY position")
             ]
             for job in waiting:
                 device = None
                 if job.kind in LIGHT_KINDS:
-                    if not light_free:
+                    if light[job.kind] >= light_limit:
                         continue
                 else:
                     device = next((d for d in fitting_devices(job.requested_device, devices) if d not in busy), None)

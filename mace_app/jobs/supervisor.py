@@ -17,7 +17,7 @@ from types import FrameType
 
 from mace_app.files import write_json
 from mace_app.jobs.devices import detect_devices, worker_environment
-from mace_app.jobs.endings import Ending, conclude_inspection, conclude_training
+from mace_app.jobs.endings import Ending, conclude_foundation, conclude_inspection, conclude_training
 from mace_app.jobs.errors import JobsError
 from mace_app.jobs.locks import FileLock
 from mace_app.jobs.names import utc_now
@@ -36,7 +36,7 @@ LOCK_PATIENCE_SECONDS = 3.0
 
 def worker_command(job: Job, folder: Path) -> list[str]:
     """What runs a job: the command line's own workers, so that jobs need not import what they start."""
-    if job.kind == "train":
+    if job.kind in ("train", "foundation"):
         return python_command("-m", "mace_app", "work", str(folder))
     return python_command("-m", "mace_app.jobs.inspection", str(folder))
 
@@ -208,6 +208,8 @@ class Supervisor:
         if job.kind == "train":
             run = self.workspace.run(name)
             asked = run.stop_requested_at() if run.stop_requested() == "now" else None
+        elif job.kind == "foundation":
+            asked = self.workspace.foundation(name).cancelled_at()
         else:
             asked = self.workspace.dataset(name).inspection_cancelled_at()
         if asked is None or job.process is None:
@@ -225,6 +227,8 @@ class Supervisor:
         try:
             if job.kind == "train":
                 conclude_training(self.workspace.run(name), job.process, ending)
+            elif job.kind == "foundation":
+                conclude_foundation(self.workspace.foundation(name), ending)
             else:
                 conclude_inspection(self.workspace.dataset(name), ending)
         finally:

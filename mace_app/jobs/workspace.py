@@ -1,4 +1,4 @@
-"""The workspace: one folder that holds the datasets, the runs and the queue."""
+"""The workspace: one folder that holds the datasets, the foundation models, the runs and the queue."""
 
 import os
 import shutil
@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mace_app.files import read_json
 from mace_app.jobs import processes
-from mace_app.jobs.dataset_folder import DatasetFolder, readable_file
+from mace_app.jobs.dataset_folder import DatasetFolder
 from mace_app.jobs.errors import RunFolderError, WorkspaceError
+from mace_app.jobs.foundation_folder import FoundationFolder
 from mace_app.jobs.names import display_name, is_folder_name, run_id, safe_file_name, slug
 from mace_app.jobs.queue import JobQueue
 from mace_app.jobs.run_folder import RunFolder
 from mace_app.jobs.run_state import ACTIVE_STATES, RESUMABLE_STATES, StopMode
+from mace_app.jobs.source_folder import SourceFolder, readable_file
+from mace_app.published import DOWNLOADABLE
 
 if TYPE_CHECKING:
     from mace_app.options import RunOptions
@@ -28,7 +31,8 @@ RESUME_PATIENCE_SECONDS = 5.0
 
 
 class Workspace:
-    """Datasets, runs and the queue under ``root`` (default: MACE_APP_WORKSPACE, else ``./workspace``), made if absent.
+    """Datasets, foundation models, runs and the queue under ``root``, made if absent (default: MACE_APP_WORKSPACE, else
+    ``./workspace``).
 
     Methods that put a job in the queue do not start it: call ``ensure_supervisor`` after them.
     """
@@ -37,7 +41,7 @@ class Workspace:
         chosen = root if root is not None else os.environ.get(ENVIRONMENT_VARIABLE) or "workspace"
         self.root = Path(chosen).expanduser().resolve()
         try:
-            for folder in (self.datasets_path, self.runs_path):
+            for folder in (self.datasets_path, self.foundations_path, self.runs_path):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise WorkspaceError(
@@ -52,6 +56,10 @@ class Workspace:
     @property
     def datasets_path(self) -> Path:
         return self.root / "datasets"
+
+    @property
+    def foundations_path(self) -> Path:
+        return self.root / "foundations"
 
     @property
     def runs_path(self) -> Path:
@@ -107,14 +115,20 @@ class Workspace:
         folder = self.dataset(identifier)
         if self.queue.active_job(f"datasets/{identifier}") is not None:
             raise WorkspaceError(f"The dataset {identifier} is being inspected. Cancel the inspection, then delete it.")
+        self._refuse_if_needed(folder)
+        _delete(folder.path)
+
+    def _refuse_if_needed(self, folder: SourceFolder) -> None:
+        """WorkspaceError if a run that is not over works with a file in ``folder``."""
         for run in self.runs():
             try:
                 needed = run.info().state in ACTIVE_STATES and str(folder.path) in run.options_text()
             except RunFolderError:
                 continue
             if needed:
-                raise WorkspaceError(f"The run {run.id} still works with the dataset {identifier}. Stop the run first.")
-        _delete(folder.path)
+                raise WorkspaceError(
+                    f"The run {run.id} still works with the {folder.thing} {folder.id}. Stop the run first."
+                )
 
     def start_inspection(self, dataset: DatasetFolder) -> None:
         """Queue an inspection; an earlier result is forgotten."""
@@ -129,6 +143,106 @@ class Workspace:
         dataset.cancel_inspection()
         if self.queue.cancel(f"datasets/{dataset.id}"):
             dataset.end_cancelled_inspection()
+
+    # Foundation models
+
+    def foundations(self) -> list[FoundationFolder]:
+        """In the order of their folders' names."""
+        return [FoundationFolder(path) for path in sorted(self.foundations_path.iterdir()) if _listed(path)]
+
+    def foundation(self, identifier: str) -> FoundationFolder:
+        path = self.foundations_path / identifier
+        if not is_folder_name(identifier) or not path.is_dir():
+            raise WorkspaceError(f"There is no foundation model {identifier!r}. It may have been deleted.")
+        return FoundationFolder(path)
+
+    def add_foundation(
+        self,
+        name: str,
+        source: Path | str | BinaryIO,
+        original: str | None = None,
+        progress: Callable[[int], None] | None = None,
+    ) -> FoundationFolder:
+        """Add a ``.model`` file of this machine by its path, not copied, or an upload, written to disk in pieces.
+
+        ``original`` is the uploaded file's own name; ``progress`` is told the bytes written so far.
+        """
+
+        def fill(folder: FoundationFolder) -> str:
+            if isinstance(source, Path | str):
+                path = readable_file(source, "the `.model` file")
+                shown = display_name(name, path.stem)
+                folder.write_source(shown, path.name, path)
+                return shown
+            file_name = safe_file_name(original or str(getattr(source, "name", "")), "foundation.model")
+            shown = display_name(name, Path(file_name).stem)
+            folder.store(source, file_name, progress)
+            folder.write_source(shown, file_name)
+            return shown
+
+        return self._add_foundation(name, fill)
+
+    def add_published(self, key: str, licence_accepted: bool = False, name: str = "") -> FoundationFolder:
+        """Add a model of ``mace_app.published.DOWNLOADABLE``; its job fetches the file first. WorkspaceError if its
+        licence restricts the use and was not accepted."""
+        model = DOWNLOADABLE.get(key)
+        if model is None:
+            raise WorkspaceError(f"There is no published model {key!r}; there are {', '.join(DOWNLOADABLE)}.")
+        if model.needs_consent and not licence_accepted:
+            raise WorkspaceError(f"{model.title} is under the {model.licence}. Accept the licence to download it.")
+
+        def fill(folder: FoundationFolder) -> str:
+            shown = display_name(name, model.title)
+            folder.write_source(shown, f"{model.file}.model", published=key)
+            return shown
+
+        return self._add_foundation(name or model.title, fill)
+
+    def _add_foundation(self, name: str, fill: Callable[[FoundationFolder], str]) -> FoundationFolder:
+        building = _building_folder(self.foundations_path)
+        try:
+            base = slug(fill(FoundationFolder(building)), "model")
+            return FoundationFolder(
+                _move_into_place(building, self.foundations_path, lambda n: base if n == 1 else f"{base}-{n}")
+            )
+        except OSError as error:
+            raise WorkspaceError(
+                f"The foundation model {name!r} could not be stored: {error}. Is the disk full?"
+            ) from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+
+    def rename_foundation(self, identifier: str, name: str) -> None:
+        """Change the name that is shown; the folder stays."""
+        self.foundation(identifier).rename(name)
+
+    def delete_foundation(self, identifier: str) -> None:
+        """Delete what the workspace holds of it, exports included; a file outside stays. Refused while it is at work or
+        an unfinished run needs it."""
+        folder = self.foundation(identifier)
+        if self.queue.active_job(f"foundations/{identifier}") is not None:
+            raise WorkspaceError(f"The foundation model {identifier} is being worked on. Cancel that, then delete it.")
+        self._refuse_if_needed(folder)
+        _delete(folder.path)
+
+    def start_foundation(self, foundation: FoundationFolder) -> None:
+        """Queue what was requested last: fetch the file if it has to be, read it, export the heads."""
+        job = f"foundations/{foundation.id}"
+        deadline = time.monotonic() + RESUME_PATIENCE_SECONDS
+        while self.queue.active_job(job) is not None:
+            if foundation.state() in ("queued", "running") or time.monotonic() > deadline:
+                raise WorkspaceError(
+                    f"The foundation model {foundation.id} is being worked on. Wait, or cancel it first."
+                )
+            time.sleep(0.05)
+        foundation.begin()
+        self.queue.enqueue("foundation", job)
+
+    def cancel_foundation(self, foundation: FoundationFolder) -> None:
+        """End a waiting job at once, a running one within about a second."""
+        foundation.cancel()
+        if self.queue.cancel(f"foundations/{foundation.id}"):
+            foundation.set_state("cancelled")
 
     # Runs
 

@@ -138,8 +138,8 @@ def build_scale_shift_mace(
 ) -> Any:
     """A mace-torch ``ScaleShiftMACE`` as its own training builds and saves it, with random weights.
 
-    ``atomic_energies`` ([elements] or [heads, elements]) stay in float64 whatever ``dtype`` is; ``scale`` is a number or
-    one for each head. Only mace-torch's own classes occur in it, so that it can be unpickled without this program.
+    ``atomic_energies`` ([elements] or [heads, elements]) stay in float64 whatever ``dtype`` is; ``scale`` is a number,
+    or one for each head. Only mace-torch's own classes occur in it, so that it can be unpickled without this program.
     """
     arguments = _arguments(
         hypers, atomic_types, avg_num_neighbors, atomic_energies, dict(mace_modules.interaction_classes)
@@ -244,7 +244,7 @@ def build_architecture(
 
 
 def readouts_of(mace: Any, dtype: torch.dtype) -> list[torch.nn.Module]:
-    """Another set of readouts of the same classes and sizes as those of ``mace``, which has one head; random weights."""
+    """Another set of readouts like those of ``mace``, which has one head; random weights."""
     found: list[torch.nn.Module] = []
     with building(dtype):
         for readout in mace.readouts:
@@ -334,3 +334,10 @@ def compile_for_export(module: torch.nn.Module) -> torch.nn.Module:
 
 def _gate(name: str | None) -> object:
     return mace_modules.gate_dict["None" if name is None else name]
+
+
+def mace_downloads() -> Any:
+    """mace-torch's module with the addresses of published files, its cache and its download function."""
+    with _quiet_and_safe_again():
+        from mace.calculators import foundations_models
+    return foundations_models

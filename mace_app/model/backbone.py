@@ -84,7 +84,7 @@ class Backbone(torch.nn.Module):
             columns.append(energies)
         for readouts in self.more_readouts:
             energies = repulsion
-            for layer, readout in enumerate(readouts):
+            for layer, readout in enumerate(readouts):  # type: ignore[arg-type]
                 features = layers[-1] if self.last_readout_only else layers[layer]
                 energies = energies + readout(features).squeeze(-1)
             columns.append(energies)

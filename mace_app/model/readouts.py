@@ -1,9 +1,9 @@
 """Readouts of MACE's own: those of several heads in one set of layers, as a file of mace-torch has them, and apart.
 
-Hidden channels of the last readout belong to heads, one block after the other, and the outputs of other heads are masked
-out there. So the blocks between different heads never count: they can be left out exactly, or be zero. e3nn divides by the
-square root of the number of inputs, which for the layers after the hidden one is larger by the number of heads; so their
-weights differ by a factor of √heads.
+Hidden channels of the last readout belong to heads, one block after the other, and the outputs of other heads are
+masked out there. So the blocks between different heads never count: they can be left out exactly, or be zero. e3nn
+divides by the square root of the number of inputs, which for the layers after the hidden one is larger by the number of
+heads; so their weights differ by a factor of √heads.
 """
 
 from collections.abc import Sequence

@@ -118,10 +118,9 @@ def irreps_problems(model: ModelHypers, targets: Mapping[str, TargetInfo]) -> li
         return []
     features = model.feature_irreps()
     kinds = {irrep.kind for irrep in features}
+    own = (model.mace_head_target, *model.more_mace_heads)
     absent = {
-        name: []
-        if name in (model.mace_head_target, *model.more_mace_heads)
-        else [irrep for irrep in target.irreps if irrep.kind not in kinds]
+        name: [irrep for irrep in target.irreps if irrep.kind not in kinds and name not in own]
         for name, target in targets.items()
     }
     together = [irrep for missing in absent.values() for irrep in missing]

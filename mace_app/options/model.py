@@ -50,8 +50,8 @@ def _mace_heads(value: Any) -> dict[str, str | None]:
         value = dict.fromkeys(value)
     if not isinstance(value, Mapping) or not all(isinstance(head, str | None) for head in value.values()):
         raise refuse(
-            "`more_mace_heads` must be a mapping from targets to heads of the file, such as `{energy/replay: null}`; it "
-            f"is {shown(value)}."
+            "`more_mace_heads` must be a mapping from targets to heads of the file, such as `{energy/replay: null}`; "
+            f"it is {shown(value)}."
         )
     return {str(target): head or None for target, head in value.items()}
 
@@ -83,8 +83,8 @@ class ModelHypers(Options):
         explanation=(
             "Starting from a model that has already seen much chemistry needs far fewer structures of your own. The "
             "file fixes the architecture: cutoff, irreps, layers and elements then come from it, and the options below "
-            "that describe them no longer apply. It is read as data; nothing in it is executed. Leave it empty to train "
-            "from scratch."
+            "that describe them no longer apply. It is read as data; nothing in it is executed. Leave it empty to "
+            "train from scratch."
         ),
     )
     mace_head_name: str | None = option(
@@ -115,10 +115,10 @@ class ModelHypers(Options):
         section="Foundation model",
         help="Further energies with readouts of MACE's own, each with the head of the file that it starts from.",
         explanation=(
-            "`{energy/replay: null}` trains a second energy over the same features, for data of another level of theory "
-            "or for a part of the data that the foundation model learned from, so that fine-tuning does not forget it. "
-            "Its readouts start from the head named here, or from that of the main target; from scratch they start at "
-            "random. Each is exported as a variant of the energy. metatrain has no such option."
+            "`{energy/replay: null}` trains a second energy over the same features, for data of another level of "
+            "theory, or for a part of the data that the foundation model learned from, so that fine-tuning does not "
+            "forget it. Its readouts start from the head named here, or from that of the main target; from scratch "
+            "they start at random. Each is exported as a variant of the energy. metatrain has no such option."
         ),
     )
     r_max: float = option(

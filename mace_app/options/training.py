@@ -118,10 +118,10 @@ class TrainingHypers(LoopHypers):
             "the data are used, otherwise a least-squares fit; `{energy: fit}` and `{energy: isolated_atoms}` insist "
             "on one of them. `{energy: {1: -13.6, 8: -432.1}}` fixes some or all elements, and the others are fitted "
             "around them. A single number holds for every element, and 0 turns it off. A run folder or a "
-            "`.safetensors` checkpoint stands for the values of its targets. With `mace_model` the energies of the file "
-            "are used (`{energy: foundation}`); `{energy: estimated}` shifts them by what the file's predictions leave "
-            "over on your data, which is right when these come from another level of theory. Numbers and isolated atoms "
-            "then replace the energies of the file, whose own shift stays."
+            "`.safetensors` checkpoint stands for the values of its targets. With `mace_model` the energies of the "
+            "file are used (`{energy: foundation}`); `{energy: estimated}` shifts them by what the file's predictions "
+            "leave over on your data, which is right when these come from another level of theory. Numbers and "
+            "isolated atoms then replace the energies of the file, whose own shift stays."
         ),
     )
     best_model_metric: Literal["weighted_mae", "rmse_prod", "mae_prod", "loss"] = option(

@@ -1,1 +1,1 @@
-"""What a worker process or the command line runs over one run folder."""
+"""What a worker process or the command line runs over one folder."""

@@ -1,81 +1,184 @@
-"""A published MACE file in, a metatomic file out; and what such a file holds."""
+"""A published MACE file in, a metatomic file out."""
 
-import json
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from ase import Atoms
 from ase.data import chemical_symbols
 
 from mace_app.data import iter_frames
-from mace_app.export import ExportMetadata, ExportReport, export_metatomic
+from mace_app.export import ExportCheck, ExportMetadata, ExportRefused, ExportReport, export_metatomic
 from mace_app.export.check import Original
 from mace_app.files import sha256_of
 from mace_app.model.foundation import (
     AtomsGraphs,
     Foundation,
-    FoundationError,
     Judge,
     foundation_model,
     open_foundation,
     probe_structures,
-    published_as,
     rebuild,
 )
+from mace_app.published import published_as
 from mace_app.tasks.errors import TaskError
+from mace_app.tasks.phases import Phases
 
 SUFFIX = ".model"
 TARGET = "energy"
 _MOST_OF_THE_USER = 8
+_PRECISIONS = {"float32": torch.float32, "float64": torch.float64}
 
 
 @dataclass(frozen=True)
-class FoundationExport:
-    """The report of the export, the head that was used, and the licence where the file's name tells it."""
+class Compared:
+    """One structure of the comparison: ``source`` is empty for one made of the file's elements, ``differences`` the
+    largest ones by label; NaN for an answer that is no number."""
+
+    atoms: Atoms
+    source: str
+    differences: Mapping[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        finite = {label: value if np.isfinite(value) else None for label, value in self.differences.items()}
+        return {
+            "formula": self.atoms.get_chemical_formula(),
+            "atoms": len(self.atoms),
+            "periodic": bool(self.atoms.pbc.all()),
+            "source": self.source,
+            "differences": finite,
+        }
+
+
+@dataclass(frozen=True)
+class ExportedHead:
+    """The report of the export, the head that was used, the licence where the file's name tells it, and what was
+    compared, structure by structure."""
 
     report: ExportReport
     head: str
     licence: str | None
+    structures: list[Compared]
+    seconds: float
+
+
+class HeadRefused(ExportRefused):
+    """An export that disagreed, with what was compared."""
+
+    def __init__(self, refused: ExportRefused, structures: list[Compared]) -> None:
+        super().__init__(refused.message, refused.checks)
+        self.structures = structures
+
+
+class FoundationExports:
+    """One file, read and rebuilt once, of which any number of heads is exported."""
+
+    def __init__(self, path: Path, phases: Phases, opened: Foundation | None = None, sha256: str | None = None) -> None:
+        self.path = path
+        self.phases = phases
+        if opened is None:
+            phases.begin("reading", f"Reading {path.name}")
+        self.foundation = open_foundation(path) if opened is None else opened
+        self.sha256 = sha256 or sha256_of(path)
+        self._native: Any = None
+        self._own: list[tuple[Atoms, str]] = [
+            (atoms, "") for atoms in probe_structures(self.foundation.architecture.atomic_numbers)
+        ]
+
+    def head(
+        self,
+        name: str | None,
+        output: Path,
+        structures: Path | None = None,
+        precision: str | None = None,
+    ) -> ExportedHead:
+        """Write ``output``. Accepted only after a fresh process that runs it agreed with mace-torch's own model in
+        energies, forces and stress of structures made of the file's elements, and of some of ``structures``, evenly
+        chosen. ``precision``: float32, float64, or that of the file."""
+        began = time.monotonic()
+        index = self.foundation.head_index(name)
+        head = self.foundation.heads[index]
+        chosen = self._own + ([] if structures is None else structures_of_user(structures, self.foundation))
+        if self._native is None:
+            self.phases.begin("rebuilding", "Building MACE's own model")
+            self._native = rebuild(self.foundation)
+        self.phases.begin("building", "Building the model to export", head)
+        model = foundation_model(self.foundation, name, dtype=_precision(precision))
+        graphs = AtomsGraphs([atoms for atoms, _ in chosen], model.config.cutoff)
+        judge = Judge(self._native, self.foundation.architecture, index)
+        self.phases.begin("saving", "Writing the metatomic file", head)
+        try:
+            report = export_metatomic(
+                model, output, self._metadata(index), graphs, len(graphs), self._labelled(judge, head, len(graphs))
+            )
+        except ExportRefused as refused:
+            raise HeadRefused(refused, _compared(chosen, refused.checks)) from refused
+        published = published_as(self.path.name)
+        return ExportedHead(
+            report,
+            head,
+            published.licence if published else None,
+            _compared(chosen, report.checks),
+            time.monotonic() - began,
+        )
+
+    def _labelled(self, judge: Judge, head: str, count: int) -> Original:
+        names = {"energy": TARGET, "forces": f"{TARGET}.forces", "stress": f"{TARGET}.stress"}
+        asked = 0
+
+        def original(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+            nonlocal asked
+            if asked == 0:
+                self.phases.begin("comparing", "Comparing with MACE in a fresh process", head, total=count)
+            answer = {names[label]: values for label, values in judge(arrays).items()}
+            asked += 1
+            self.phases.count(asked)
+            return answer
+
+        return original
+
+    def _metadata(self, index: int) -> ExportMetadata:
+        published = published_as(self.path.name)
+        return ExportMetadata(
+            name=published.title if published else self.path.stem,
+            description=_description(self.foundation, index, published.licence if published else None, self.sha256),
+            references={"model": [published.reference]} if published else {},
+            length_unit="angstrom",
+        )
 
 
 def export_foundation(
-    path: Path, output: Path, head: str | None = None, structures: Path | None = None
-) -> FoundationExport:
-    """Write ``output`` from a ``.model`` file. Accepted only after a fresh process that runs it agreed with
-    mace-torch's own model in energies, forces and stress of structures made of the file's elements, and of some of
-    ``structures``, evenly chosen."""
-    foundation = open_foundation(path)
-    index = foundation.head_index(head)
-    probes = probe_structures(foundation.architecture.atomic_numbers)
-    if structures is not None:
-        probes += _of_user(structures, foundation)
-    model = foundation_model(foundation, head)
-    judge = Judge(rebuild(foundation), foundation.architecture, index)
-    published = published_as(path.name)
-    metadata = ExportMetadata(
-        name=published.title if published else path.stem,
-        description=_description(foundation, index, published.licence if published else None, sha256_of(path)),
-        references={"model": [published.reference]} if published else {},
-        length_unit="angstrom",
-    )
-    graphs = AtomsGraphs(probes, model.config.cutoff)
-    report = export_metatomic(model, output, metadata, graphs, len(graphs), _labelled(judge))
-    return FoundationExport(report, foundation.heads[index], published.licence if published else None)
+    path: Path,
+    output: Path,
+    head: str | None = None,
+    structures: Path | None = None,
+    precision: str | None = None,
+    phases: Phases | None = None,
+) -> ExportedHead:
+    """One head of a file, see ``FoundationExports.head``."""
+    return FoundationExports(path, phases or Phases()).head(head, output, structures, precision)
 
 
-def _labelled(judge: Judge) -> Original:
-    names = {"energy": TARGET, "forces": f"{TARGET}.forces", "stress": f"{TARGET}.stress"}
-
-    def original(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {names[label]: values for label, values in judge(arrays).items()}
-
-    return original
+def _precision(name: str | None) -> torch.dtype | None:
+    if name is not None and name not in _PRECISIONS:
+        raise TaskError(f"A precision is {' or '.join(_PRECISIONS)}, not `{name}`.")
+    return None if name is None else _PRECISIONS[name]
 
 
-def _of_user(path: Path, foundation: Foundation) -> list[Atoms]:
+def _compared(chosen: Sequence[tuple[Atoms, str]], checks: Sequence[ExportCheck]) -> list[Compared]:
+    return [
+        Compared(atoms, source, {check.label: check.by_structure[i] for check in checks if i in check.by_structure})
+        for i, (atoms, source) in enumerate(chosen)
+        if any(i in check.by_structure for check in checks)
+    ]
+
+
+def structures_of_user(path: Path, foundation: Foundation) -> list[tuple[Atoms, str]]:
+    """Up to eight structures, evenly chosen, each with the name of its place."""
     frames = list(iter_frames(path))
     chosen = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), _MOST_OF_THE_USER)).round().astype(int))
     known = set(foundation.architecture.atomic_numbers)
@@ -86,7 +189,10 @@ def _of_user(path: Path, foundation: Foundation) -> list[Atoms]:
                 f"{path}, structure {index}: `{foundation.file}` does not know {chemical_symbols[foreign[0]]}. Leave "
                 "such structures out."
             )
-    return [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc) for a in (frames[index] for index in chosen)]
+    return [
+        (Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc), f"{path.name}, structure {index}")
+        for index, a in ((index, frames[index]) for index in chosen)
+    ]
 
 
 def _description(foundation: Foundation, head: int, licence: str | None, sha256: str) -> str:
@@ -96,70 +202,3 @@ def _description(foundation: Foundation, head: int, licence: str | None, sha256:
     if licence:
         parts.append(f"licence: {licence}")
     return ", ".join(parts)
-
-
-def inspect_foundation(path: Path, as_json: bool = False) -> str:
-    """What a ``.model`` file holds, as text."""
-    facts = foundation_facts(open_foundation(path)) | {"file": path.name, "bytes": path.stat().st_size}
-    return json.dumps(facts, indent=1, allow_nan=False) if as_json else _text(facts)
-
-
-def foundation_facts(foundation: Foundation) -> dict[str, Any]:
-    """For pages and people; plain values."""
-    architecture = foundation.architecture
-    published = published_as(foundation.file)
-    facts: dict[str, Any] = {
-        "kind": foundation.kind,
-        "heads": foundation.heads,
-        "dtype": str(foundation.dtype).removeprefix("torch."),
-        "parameters": foundation.parameters,
-        "elements": [chemical_symbols[z] for z in architecture.atomic_numbers],
-        "title": published.title if published else None,
-        "licence": published.licence if published else None,
-        "interaction_range": architecture.num_interactions * architecture.r_max,
-        "scale": foundation.scale.tolist(),
-        "shift": foundation.shift.tolist(),
-        "atomic_energies": foundation.atomic_energies.tolist(),
-    }
-    described = architecture.to_json()
-    for name in ("basis", "atomic_numbers"):
-        del described[name]
-    return facts | {"architecture": described}
-
-
-def _text(facts: Mapping[str, Any]) -> str:
-    architecture = facts["architecture"]
-    title = f" ({facts['title']})" if facts["title"] else ""
-    lines = [
-        f"{facts['file']}{title}: {facts['kind']}, {facts['parameters']:,} parameters, {facts['dtype']}",
-        f"Licence: {facts['licence'] or 'not known from the name of the file'}",
-        f"Heads: {', '.join(facts['heads'])}",
-        f"Elements ({len(facts['elements'])}): {' '.join(facts['elements'])}",
-        f"Reach: {architecture['num_interactions']} layers of {architecture['r_max']:g} Å, "
-        f"{facts['interaction_range']:g} Å together",
-        "",
-    ]
-    names = [name for name in architecture if name not in ("num_interactions", "r_max")]
-    width = max(map(len, names))
-    lines += [f"{name.ljust(width)}  {_shown(architecture[name])}" for name in names]
-    for index, head in enumerate(facts["heads"]):
-        energies = zip(facts["elements"], facts["atomic_energies"][index], strict=True)
-        lines += [
-            "",
-            f"Head {head}: scale {facts['scale'][index]:.8g}, shift {facts['shift'][index]:.8g} eV",
-            "Atomic energies, eV: " + ", ".join(f"{symbol} {energy:.6g}" for symbol, energy in energies),
-        ]
-    return "\n".join(lines)
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, list | tuple):
-        return ", ".join(f"{item:.6g}" if isinstance(item, float) else str(item) for item in value)
-    return str(value)
-
-
-__all__ = ["SUFFIX", "FoundationError", "export_foundation", "foundation_facts", "inspect_foundation"]

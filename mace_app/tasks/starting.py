@@ -18,10 +18,10 @@ from mace_app.model.foundation import (
     atomic_baseline,
     continued_config,
     open_foundation,
-    published_as,
     put_foundation,
 )
 from mace_app.options import RunOptions, TrainingHypers
+from mace_app.published import published_as
 from mace_app.tasks.errors import TaskError
 
 DTYPES = {32: torch.float32, 64: torch.float64}
@@ -102,8 +102,9 @@ class Start:
         gone = [name for name in self.heads if name not in config.targets]
         if gone:
             found.append(
-                f"Warning: No data for {', '.join(f'`{name}`' for name in gone)}: what the file says of it would become "
-                "wrong while its other layers change, so it is left out. With `freeze: backbone` it stays as it is."
+                f"Warning: No data for {', '.join(f'`{name}`' for name in gone)}: what the file says of it would "
+                "become wrong while its other layers change, so it is left out. With `freeze: backbone` it stays as it "
+                "is."
             )
         return found
 
@@ -178,8 +179,8 @@ def file_energies(
             sources |= dict.fromkeys(chosen, "isolated atom")
             table |= {z: value + shift for z, value in chosen.items() if z in table}
         elif not isinstance(entry, str):
-            numbers = entry if isinstance(entry, dict) else dict.fromkeys(own, entry)
-            table |= {z: float(value) + shift for z, value in numbers.items() if z in table}
+            numbers: dict[int, float] = entry if isinstance(entry, dict) else dict.fromkeys(own, float(entry))
+            table |= {z: value + shift for z, value in numbers.items() if z in table}
             sources |= {z: "given" for z in numbers if z in table}
         model.baseline.set(name, np.array([[table[z]] for z in config.atomic_types]))
         left = left_over(model, name, prepared.training, training.batch_size, length_unit, progress)
@@ -209,8 +210,8 @@ class LeftOver:
             return []
         return [
             f"`{name}: estimated`: the compositions of the training set determine only {self.rank} of "
-            f"{len(self.shifts)} shifts; the smallest ones that fit were taken. Other compositions may be off; isolated "
-            "atoms of the same level of theory would tell."
+            f"{len(self.shifts)} shifts; the smallest ones that fit were taken. Other compositions may be off; "
+            "isolated atoms of the same level of theory would tell."
         ]
 
 
@@ -268,9 +269,7 @@ def _about_level(name: str, entry: Any, left: LeftOver) -> list[str]:
         return []
     return [
         f"`{name}`: the file's energies are off by {left.before:.3g} eV/atom on these data, but only by "
-        f"{left.after:.3g} eV/atom after a shift of each element ({chemical_symbols[z]} by {largest:+.3g} eV): the data "
-        "seem to come from another level of theory. Use `atomic_baseline: {"
-        + name
-        + ": estimated}`, or isolated atoms "
-        "of that level."
+        f"{left.after:.3g} eV/atom after a shift of each element ({chemical_symbols[z]} by {largest:+.3g} eV): the "
+        f"data seem to come from another level of theory. Use `atomic_baseline: {{{name}: estimated}}`, or isolated "
+        "atoms of that level."
     ]

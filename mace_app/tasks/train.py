@@ -79,11 +79,10 @@ def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
     model: MaceModel
     if begun:
         model = load_model(resume)
-        seen = (
-            options_for(options, model.config.cutoff, model.config.atomic_types)
-            if model.config.architecture
-            else options
-        )
+        if model.config.architecture is not None:
+            seen = options_for(options, model.config.cutoff, model.config.atomic_types)
+        else:
+            seen = options
         prepared = _prepare(run, seen, recorder)
         set_seed(options.seed)
     else:

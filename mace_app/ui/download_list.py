@@ -1,5 +1,7 @@
-"""Links to the files of a run."""
+"""Links to files that the server streams from disk."""
 
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import streamlit as st
@@ -16,16 +18,32 @@ _component = st.components.v2.component(
 )
 
 
+@dataclass(frozen=True)
+class DownloadLink:
+    """``title`` is what the link says, ``size`` in words; ``primary`` ones stand out."""
+
+    url: str
+    name: str
+    title: str
+    size: str
+    primary: bool = False
+
+
 def download_list(run: RunFolder, downloads: list[Download], key: str, label: str, primary: str = "") -> None:
-    """One link a file; the one named ``primary`` stands out."""
-    files = [
-        {
-            "url": download_url(run, download.name),
-            "name": download.name,
-            "title": download.title,
-            "size": file_size(download.size),
-            "primary": download.name == primary,
-        }
+    """One link a file of a run; the one named ``primary`` stands out."""
+    links = [
+        DownloadLink(
+            download_url(run, download.name),
+            download.name,
+            download.title,
+            file_size(download.size),
+            download.name == primary,
+        )
         for download in downloads
     ]
-    _component(key=key, data={"label": label, "files": files})
+    link_list(links, key, label)
+
+
+def link_list(links: Sequence[DownloadLink], key: str, label: str) -> None:
+    """``label`` names the list for those who hear the page."""
+    _component(key=key, data={"label": label, "files": [asdict(link) for link in links]})

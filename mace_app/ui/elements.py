@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ase.data import chemical_symbols
+from ase.data import atomic_numbers, chemical_symbols
 
 
 def symbol(z: int) -> str:
@@ -13,3 +13,8 @@ def symbol(z: int) -> str:
 def symbols(numbers: Iterable[int]) -> str:
     """`H, C, O` in the order of the table."""
     return ", ".join(symbol(z) for z in sorted(set(numbers)))
+
+
+def numbers(names: Iterable[str]) -> list[int]:
+    """Atomic numbers of symbols, in their order; what is no symbol is left out."""
+    return [atomic_numbers[name] for name in names if name in atomic_numbers]

@@ -7,6 +7,7 @@ MODULES = (
     "mace_app.options",
     "mace_app.ui.charts",
     "mace_app.ui.dataset_view",
+    "mace_app.ui.foundation_page",
     "mace_app.ui.home_page",
     "mace_app.ui.model_page",
     "mace_app.ui.run_page",

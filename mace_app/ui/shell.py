@@ -40,6 +40,12 @@ chosen = st.navigation(
                 icon=":material/model_training:",
                 help="From data to a running training in five steps.",
             ),
+            st.Page(
+                page("foundation"),
+                title="Foundation models",
+                icon=":material/foundation:",
+                help="Published MACE files: look inside, export in one step, compare, fine-tune.",
+            ),
         ],
         "Results": [
             st.Page(

@@ -24,9 +24,9 @@ from mace_app.model.foundation import (
     foundation_model,
     open_foundation,
     probe_structures,
-    published_as,
     rebuild,
 )
+from mace_app.published import published_as
 from mace_app.tasks import foundation as task
 
 

@@ -10,7 +10,6 @@ from mace_app.model.foundation.into_model import (
     put_foundation,
 )
 from mace_app.model.foundation.judge import Judge
-from mace_app.model.foundation.licences import Published, published_as
 from mace_app.model.foundation.probes import probe_structures
 from mace_app.model.foundation.rebuild import rebuild
 from mace_app.model.foundation.source import Foundation, open_foundation
@@ -20,14 +19,12 @@ __all__ = [
     "Foundation",
     "FoundationError",
     "Judge",
-    "Published",
     "atomic_baseline",
     "continued_config",
     "foundation_config",
     "foundation_model",
     "open_foundation",
     "probe_structures",
-    "published_as",
     "put_foundation",
     "rebuild",
 ]

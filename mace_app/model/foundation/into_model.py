@@ -56,8 +56,8 @@ def continued_config(
     keep: bool,
     per_structure_targets: tuple[str, ...] = (),
 ) -> ModelConfig:
-    """A model that goes on from the file: its backbone and elements, its readouts for the energies that ``hypers`` name,
-    heads with random weights for the other ``targets``.
+    """A model that goes on from the file: its backbone and elements, its readouts for the energies that ``hypers``
+    name, heads with random weights for the other ``targets``.
 
     Energies of the file that no data train are carried along if ``keep``, and left out otherwise.
     """

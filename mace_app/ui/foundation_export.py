@@ -1,0 +1,155 @@
+"""What the next export shall do: heads, structures to compare on as well, precision."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import streamlit as st
+
+from mace_app.jobs import DatasetFolder, FoundationExport, FoundationFolder, JobsError, Workspace
+from mace_app.jobs.foundation_folder import Precision
+from mace_app.jobs.names import safe_file_name
+from mace_app.jobs.source_folder import readable_file
+from mace_app.ui.foundation_add import start
+from mace_app.ui.foundation_live import ACTIVE
+from mace_app.ui.state import failure
+from mace_app.ui.text import code, count
+
+NONE, DATASET, UPLOAD, PATH = "None", "A dataset", "A file", "A path"
+PRECISIONS: dict[str, Precision | None] = {"As in the file": None, "64 bit": "float64", "32 bit": "float32"}
+
+
+def export_form(
+    space: Workspace,
+    folder: FoundationFolder,
+    facts: Mapping[str, Any],
+    exports: Sequence[FoundationExport],
+    key: str,
+) -> None:
+    """With a single head everything is exported already, and this is for doing it again, differently; of several
+    heads it says which ones."""
+    several = len(facts["heads"]) > 1
+    heads: list[str] = []
+    if several:
+        st.header("Export more heads" if exports else "Choose the heads to export", anchor=False)
+        heads = st.multiselect(
+            "Heads",
+            facts["heads"],
+            key=f"{key}-heads",
+            placeholder=f"All {len(facts['heads'])} heads",
+            help="Each head is a level of theory that the model was trained on. Each becomes a file of its own.",
+        )
+    label = "Your own structures, precision" if several else "Compare on your own structures, or change the precision"
+    with st.expander(label, icon=":material/tune:", key=f"{key}-more"):
+        structures, ready = _structures(space, folder, key)
+        chosen = st.segmented_control(
+            "Precision of the exported file",
+            list(PRECISIONS),
+            default="As in the file",
+            required=True,
+            key=f"{key}-precision",
+            help="32 bit is faster on GPUs; 64 bit is what relaxations and vibrations are better done with.",
+        )
+        if not several:
+            _button(space, folder, None, structures, PRECISIONS[chosen or "As in the file"], ready, key, "Export again")
+    if several:
+        words = f"Export {count(len(heads), 'head')}" if heads else f"Export all {len(facts['heads'])} heads"
+        precision = PRECISIONS[chosen or "As in the file"]
+        _button(space, folder, heads or facts["heads"], structures, precision, ready, key, words)
+
+
+def _button(
+    space: Workspace,
+    folder: FoundationFolder,
+    heads: Sequence[str] | None,
+    structures: Path | None,
+    precision: Precision | None,
+    ready: bool,
+    key: str,
+    label: str,
+) -> None:
+    active = folder.state() in ACTIVE
+    if not st.button(label, key=f"{key}-export", type="primary", icon=":material/bolt:", disabled=active or not ready):
+        return
+    try:
+        folder.request_export(heads=heads, structures=structures, precision=precision)
+        start(space, folder)
+    except (JobsError, OSError) as error:
+        failure("The export was not started", error)
+        return
+    st.rerun()
+
+
+def _structures(space: Workspace, folder: FoundationFolder, key: str) -> tuple[Path | None, bool]:
+    """The file to compare on besides what is made of the model's elements, and whether the choice is complete."""
+    way = st.segmented_control(
+        "Compare on my structures too",
+        [NONE, DATASET, UPLOAD, PATH],
+        default=NONE,
+        required=True,
+        key=f"{key}-structures",
+        help="Up to eight, evenly chosen, join those that are made of the model's own elements. Labels are not needed.",
+    )
+    if way == DATASET:
+        return _dataset(space, key)
+    if way == UPLOAD:
+        return _upload(folder, key)
+    if way == PATH:
+        return _path(key)
+    return None, True
+
+
+def _dataset(space: Workspace, key: str) -> tuple[Path | None, bool]:
+    known: dict[str, DatasetFolder] = {dataset.id: dataset for dataset in space.datasets()}
+    if not known:
+        st.caption("There is no dataset in the workspace yet; name a file instead.")
+        return None, False
+    chosen = st.selectbox("Dataset", list(known), format_func=lambda id_: _name(known[id_]), key=f"{key}-dataset")
+    try:
+        return known[chosen].source_path, True
+    except JobsError as error:
+        failure("This dataset can't be used", error)
+        return None, False
+
+
+def _name(dataset: DatasetFolder) -> str:
+    try:
+        return dataset.name
+    except JobsError:
+        return dataset.id
+
+
+def _upload(folder: FoundationFolder, key: str) -> tuple[Path | None, bool]:
+    round_key, stored_key = f"{key}-upload-round", f"{key}-uploaded"
+    upload = st.file_uploader(
+        "File with structures", key=f"{key}-upload-{st.session_state.get(round_key, 0)}", help="Anything ASE reads."
+    )
+    if upload is not None:
+        # Kept on disk; a new key empties the uploader, and with it the memory that holds the upload.
+        st.session_state[round_key] = st.session_state.get(round_key, 0) + 1
+        st.session_state[stored_key] = _stored(folder, upload, upload.name)
+        st.rerun()
+    stored: Path | None = st.session_state.get(stored_key)
+    if stored is None or not stored.is_file():
+        return None, False
+    st.markdown(f"{code(stored.name)} will be compared on.")
+    return stored, True
+
+
+def _stored(folder: FoundationFolder, stream: BinaryIO, original: str) -> Path | None:
+    try:
+        return folder.store(stream, safe_file_name(original, "structures.xyz"), below="structures")
+    except OSError as error:
+        failure("The structures could not be stored", error)
+        return None
+
+
+def _path(key: str) -> tuple[Path | None, bool]:
+    text = st.text_input("Path of the structures", key=f"{key}-path", placeholder="/home/me/structures.xyz")
+    if not text.strip():
+        return None, False
+    try:
+        return readable_file(text.strip()), True
+    except JobsError as error:
+        failure("This path can't be used", error)
+        return None, False

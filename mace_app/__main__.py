@@ -41,7 +41,8 @@ def parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser(
         "evaluate", help="errors of a model on labelled structures", description=evaluate_.__doc__
     )
-    evaluate.add_argument("model", type=Path, help="run folder or checkpoint (.safetensors)")
+    evaluate.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or a published MACE (.model)")
+    evaluate.add_argument("--head", metavar="NAME", help="which head of a .model with several")
     evaluate.add_argument("data", type=Path, nargs="+", help="files of structures, or a .yaml with data sets")
     evaluate.add_argument("-o", "--output", type=Path, metavar="FILE", help="write predictions to this .xyz or .npz")
     evaluate.add_argument("--batch-size", type=int, default=16, metavar="N", help="structures at once (%(default)s)")
@@ -175,6 +176,7 @@ def evaluate_(arguments: argparse.Namespace) -> int:
             device=arguments.device,
             as_json=arguments.json,
             threads=arguments.threads,
+            head=arguments.head,
         )
     )
     return 0

@@ -106,6 +106,13 @@ def _model(
     written = {name: getattr(model, name) for name in type(model).model_fields if model.changed(name)}
     if written.get("mace_head_target", "energy") not in targets:
         written.pop("mace_head_target", None)
+    if written.pop("more_mace_heads", None):
+        said.append(
+            f"`more_mace_heads: {shown(model.more_mace_heads)}` is lost: metatrain uses MACE's readouts for one target, "
+            "and these get heads that start at random."
+        )
+    if model.mace_model is not None:
+        return written
     if model.avg_num_neighbors != "auto":
         return written
     written.pop("avg_num_neighbors", None)
@@ -204,7 +211,7 @@ def _baseline(
     if isinstance(given, str) or any(name in targets and name not in numbers for name in given):
         said.append(
             "`atomic_baseline` is not carried in full: metatrain needs a number for every element, and the data were "
-            "not read. It fits the rest."
+            "not read. It fits the rest, or takes them from the foundation file."
         )
     return {"atomic_baseline": numbers} if numbers else {}
 

@@ -22,14 +22,15 @@ def evaluate_model(
     device: str = "auto",
     as_json: bool = False,
     threads: int | None = None,
+    head: str | None = None,
 ) -> str:
-    """The text to show: a table, or JSON. ``output`` receives the predictions."""
+    """The text to show: a table, or JSON. ``output`` receives the predictions; ``head`` is one of a foundation file."""
     if output is not None and output.suffix not in PREDICTION_ENDINGS:
         raise TaskError(f"Predictions are written as {', '.join(PREDICTION_ENDINGS)}; `{output.name}` ends otherwise.")
     if batch_size < 1:
         raise TaskError(f"`--batch-size` must be at least 1; it is {batch_size}.")
     set_threads(threads)
-    source = open_model(path)
+    source = open_model(path, head)
     model = source.model.to(choose_device(device))
     with prepared_for(model, datasets_of(source, data), source.length_unit, may_lack=data) as prepared:
         graphs = prepared.training
@@ -50,7 +51,7 @@ def evaluate_model(
     lines = [f"Warning: {warning}" for warning in warnings]
     lines.append(
         f"{result.structures} structures, {result.atoms} atoms, {result.milliseconds_per_atom:.3g} ms per atom; "
-        f"weights of epoch {source.epoch}"
+        + ("weights of the file" if path.suffix == ".model" else f"weights of epoch {source.epoch}")
     )
     lines.append(error_table(result.errors) if result.errors else "There are no labels to compare with.")
     if output is not None:

@@ -8,6 +8,7 @@ from mace_app.model import Baseline, ModelConfig, Scaler
 from mace_app.options import RunOptions, dump_options, load_options, missing_files
 from mace_app.options.metatrain import Measured, to_metatrain
 from mace_app.tasks.normalisation import normalise
+from mace_app.tasks.starting import Start, file_energies
 
 PROGRAMS = ("mace-studio", "mtt")
 
@@ -30,17 +31,23 @@ def written_options(path: Path, program: str = "mace-studio") -> tuple[str, list
 def measure(options: RunOptions) -> Measured:
     """What a run would measure before it begins to train; DataError and OptionsError where it would end there."""
     with tempfile.TemporaryDirectory(prefix="mace-studio-") as folder:
-        prepared = prepare(options, Path(folder))
-        return _measured(options, prepared)
+        start = Start.of(options)
+        prepared = prepare(options if start is None else start.options(options), Path(folder))
+        return _measured(options, prepared, start)
 
 
-def _measured(options: RunOptions, prepared: PreparedData) -> Measured:
+def _measured(options: RunOptions, prepared: PreparedData, start: Start | None) -> Measured:
     hypers, training = options.architecture.model, options.architecture.training
     graphs = prepared.training
     neighbours = graphs.avg_num_neighbors() if hypers.avg_num_neighbors == "auto" else hypers.avg_num_neighbors
-    per_structure = tuple(training.per_structure_targets)
-    config = ModelConfig(hypers, prepared.atomic_types, prepared.targets, neighbours, per_structure)
-    found = normalise(config, Baseline(config), Scaler(config), training, prepared)
+    if start is None:
+        per_structure = tuple(training.per_structure_targets)
+        config = ModelConfig(hypers, prepared.atomic_types, prepared.targets, neighbours, per_structure)
+        found = normalise(config, Baseline(config), Scaler(config), training, prepared)
+    else:
+        model = start.model(options, prepared)
+        energies = file_energies(start, model, training, prepared, options.training_datasets[0].systems.length_unit)
+        found = normalise(model.config, model.baseline, model.scaler, training, prepared, energies)
     labels = {label for info in prepared.targets.values() for label in info.labels()}
     lacking = {label: int((~graphs.labels_present(label)).sum()) for label in sorted(labels)}
     return Measured(

@@ -9,9 +9,11 @@ from typing import Any
 
 from mace_app.data import PreparedData, prepare
 from mace_app.model import MaceModel
+from mace_app.model.foundation import foundation_model, open_foundation
 from mace_app.options import OptionsError, Problem, RunOptions, TargetInfo, parse_options, read_yaml
 from mace_app.options.datasets import DERIVATIVES
 from mace_app.tasks.errors import TaskError
+from mace_app.tasks.starting import options_for
 from mace_app.training import best_weights, build_model, checkpoint_file, load_checkpoint
 
 
@@ -26,10 +28,15 @@ class ModelSource:
     run: Path | None
 
 
-def open_model(path: Path) -> ModelSource:
-    """From a run folder or a checkpoint; CheckpointError or TaskError where it is neither."""
+def open_model(path: Path, head: str | None = None) -> ModelSource:
+    """From a run folder, a checkpoint or a foundation file (``.model``, of which ``head`` may choose a head);
+    CheckpointError, FoundationError or TaskError where it is none of them."""
     if not path.exists():
-        raise TaskError(f"There is no {path}. Name a run folder or a checkpoint.")
+        raise TaskError(f"There is no {path}. Name a run folder, a checkpoint or a `.model` file.")
+    if path.suffix == ".model" and path.is_file():
+        return ModelSource(foundation_model(open_foundation(path), head), 0, "angstrom", None, None)
+    if head is not None:
+        raise TaskError(f"{path} has no heads to choose from; only a `.model` file has. Leave the head out.")
     if path.suffix == ".pt":
         raise TaskError(
             f"{path} is an exported model, which is for simulation programs; name the run folder or one of its "
@@ -125,19 +132,19 @@ def prepared_for(
     """All structures of ``datasets`` as graphs for ``model`` (in ``.training``), in a folder that is deleted. Files
     that ``may_lack`` labels got targets that nobody chose for them. Raises TaskError for other targets than the
     model's."""
+    # Only what the reading depends on; the rest of the hyperparameters is checked where they are used.
+    hypers: dict[str, Any] = {"hidden_irreps": model.config.hypers.hidden_irreps, "r_max": model.config.cutoff}
+    if model.config.architecture is not None:  # its features are not those of any hyperparameters
+        hypers = {"mace_model": model.config.hypers.mace_model}
     options = parse_options(
         {
             "seed": 0,
-            "architecture": {
-                "atomic_types": model.config.atomic_types,
-                # Only what the reading depends on; the rest of the hyperparameters is checked where they are used.
-                "model": {"r_max": model.config.cutoff, "hidden_irreps": model.config.hypers.hidden_irreps},
-                "training": {"num_epochs": 0},
-            },
+            "architecture": {"model": hypers, "training": {"num_epochs": 0}},
             "training_set": [_decided(_with_unit(dataset, length_unit), model) for dataset in datasets],
             "validation_set": 0.0,
         }
     )
+    options = options_for(options, model.config.cutoff, model.config.atomic_types)
     foreign = set(options.targets()) - set(model.config.targets)
     if foreign:
         raise TaskError(

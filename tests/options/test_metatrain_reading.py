@@ -141,7 +141,7 @@ def test_what_only_metatrain_writes_is_translated(training: dict[str, Any], expe
 @pytest.mark.parametrize(
     ("place", "value", "reason"),
     [
-        ("finetune", {"read_from": "model.ckpt", "method": "full"}, "fine-tuning"),
+        ("finetune", {"read_from": "model.ckpt", "method": "full"}, "mace_model"),
         ("distributed", True, "one device"),
         ("loss", {"energy": {"type": "mse", "sliding_factor": 0.9}}, "adaptive weighting"),
         ("loss", {"energy": {"type": "gaussian_nll_ensemble"}}, "ensemble"),

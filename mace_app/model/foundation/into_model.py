@@ -20,10 +20,8 @@ def foundation_config(foundation: Foundation, target: str = "energy") -> ModelCo
     architecture = foundation.architecture
     return ModelConfig(
         hypers=ModelHypers(
+            mace_model=foundation.file if foundation.file.endswith(".model") else f"{foundation.file}.model",
             mace_head_target=target,
-            r_max=architecture.r_max,
-            num_interactions=architecture.num_interactions,
-            hidden_irreps=architecture.hidden_irreps,
             MLP_irreps=architecture.MLP_irreps,
             gate=architecture.gate,  # type: ignore[arg-type]
         ),

@@ -72,7 +72,12 @@ def test_every_other_hyper_is_still_of_use_with_a_file() -> None:
 
 @pytest.mark.parametrize(
     ("name", "words"),
-    [("m.pt", "no weights that can be trained"), ("m.ckpt", "any code"), ("best.safetensors", "model.model"), ("m", "end")],
+    [
+        ("m.pt", "no weights that can be trained"),
+        ("m.ckpt", "any code"),
+        ("best.safetensors", "model.model"),
+        ("m", "end"),
+    ],
 )
 def test_other_files_are_refused_with_what_to_name_instead(name: str, words: str) -> None:
     assert words in problems({"mace_model": name})["architecture.model.mace_model"]
@@ -97,7 +102,10 @@ def test_heads_are_named_only_where_there_is_a_file() -> None:
 )
 def test_more_heads_are_energies_of_the_data(heads: dict[str, None], words: str) -> None:
     targets = {"energy": ENERGY, "energy/old": ENERGY, "mtt::dipole": DIPOLE}
-    assert words in problems({"more_mace_heads": heads}, targets)[f"architecture.model.more_mace_heads.{next(iter(heads))}"]
+    assert (
+        words
+        in problems({"more_mace_heads": heads}, targets)[f"architecture.model.more_mace_heads.{next(iter(heads))}"]
+    )
 
 
 def test_a_list_of_more_heads_is_understood() -> None:

@@ -108,8 +108,8 @@ def _model(
         written.pop("mace_head_target", None)
     if written.pop("more_mace_heads", None):
         said.append(
-            f"`more_mace_heads: {shown(model.more_mace_heads)}` is lost: metatrain uses MACE's readouts for one target, "
-            "and these get heads that start at random."
+            f"`more_mace_heads: {shown(model.more_mace_heads)}` is lost: metatrain uses MACE's readouts for one "
+            "target, and these get heads that start at random."
         )
     if model.mace_model is not None:
         return written

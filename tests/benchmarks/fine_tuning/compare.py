@@ -215,12 +215,12 @@ in brackets the lowest and the highest.
 
 * From the file, the same {LEARNED} structures give {gain:.2g} times smaller force errors than from scratch.
 * Without old data the model forgets: its force errors on old structures grow to {lost:.2g} times those of the file.
-* With {REPLAYED} old structures beside them, errors on other old structures change by {kept["forces"]:+.0%} (forces) and
-  {kept["energy"]:+.0%} (energies) against the file.
+* With {REPLAYED} old structures beside them, errors on other old structures change by {kept["forces"]:+.0%} (forces)
+  and {kept["energy"]:+.0%} (energies) against the file.
 
-All runs: {arguments.epochs} epochs, batches of 5, {WATCHED} further ethanols to choose the best epoch by (and
-{OLD_WATCHED} old structures with replay), float64; learning rate 0.01 from scratch and 0.001 from the file, both the
-usual ones. Minutes are those of a shared machine with two cores.
+All runs: {arguments.epochs} epochs, batches of 5, {WATCHED} further ethanols to choose the best epoch by
+(and {OLD_WATCHED} old structures with replay), float64; learning rate 0.01 from scratch and 0.001 from the file,
+both the usual ones. Minutes are those of a shared machine with two cores.
 
 Made by:
 

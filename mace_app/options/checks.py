@@ -34,6 +34,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
         *_loss_problems(options.architecture.training, targets, decided=False),
         *_scale_problems(options.architecture.training, targets, decided=False),
         *_block_problems(options.architecture.training, targets),
+        *_fine_tuning_problems(options.architecture.model, options.architecture.training),
     ]
     return [
         *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),
@@ -234,6 +235,21 @@ def _block_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo])
         return []
     why = "`log_separate_blocks` has no effect: no target has several irreps. Leave it off."
     return [Problem(("log_separate_blocks",), why)]
+
+
+def _fine_tuning_problems(model: ModelHypers, training: TrainingHypers) -> list[Problem]:
+    if model.mace_model is not None:
+        return []
+    keeps = {"freeze": training.freeze != "nothing", "lora_rank": training.lora_rank is not None}
+    return [
+        Problem(
+            (name,),
+            f"`{name}` needs trained weights to start from: without a foundation model (`mace_model`) it would keep "
+            "random ones. Leave it out, or name a file.",
+        )
+        for name, asked in keeps.items()
+        if asked
+    ]
 
 
 def _scale_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:

@@ -14,7 +14,7 @@ from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
 from mace_app.jobs import RunFolder
-from mace_app.model import MaceModel, ModelConfig
+from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
 from mace_app.options import RunOptions, dump_options, resolve_loss
 from mace_app.tasks.errors import Stopped, sentence
 from mace_app.tasks.export import native_beside
@@ -154,7 +154,9 @@ def make_model(options: RunOptions, prepared: PreparedData) -> MaceModel:
         avg_num_neighbors=prepared.training.avg_num_neighbors() if neighbours == "auto" else neighbours,
         per_structure_targets=tuple(options.architecture.training.per_structure_targets),
     )
-    return MaceModel(config, torch.float32 if options.base_precision == 32 else torch.float64)
+    model = MaceModel(config, torch.float32 if options.base_precision == 32 else torch.float64)
+    add_asked_corrections(model, options.architecture.training)
+    return model
 
 
 def fit_normalisation(model: MaceModel, options: RunOptions, prepared: PreparedData, recorder: RunRecorder) -> None:

@@ -104,6 +104,8 @@ def export_native(
 
 def build_native(model: MaceModel, name: str) -> torch.nn.Module:
     """mace-torch's module with our weights, on the CPU, in the model's dtype; atomic energies in float64."""
+    if model.corrections is not None:
+        model = model.merged()
     config = model.config
     electronvolt = in_electronvolt(config.targets[name].unit)
     energies = model.baseline.values(name)[:, 0].cpu().numpy() * electronvolt
@@ -121,7 +123,7 @@ def build_native(model: MaceModel, name: str) -> torch.nn.Module:
                 config.architecture, model.dtype, ("Default",), energies[order], (scale, 0.0), scriptable=False
             )
         mace.get_submodule("atomic_energies_fn").atomic_energies = torch.tensor(energies[order][None])
-    state = {key: value.detach().cpu() for key, value in model.merged().backbone.state_dict().items()}
+    state = {key: value.detach().cpu() for key, value in model.backbone.state_dict().items()}
     missing, unexpected = mace.load_state_dict(state, strict=False)
     own = ("r_max", "num_interactions", "atomic_energies_fn.", "scale_shift.")
     missing = [key for key in missing if not key.startswith(own)]

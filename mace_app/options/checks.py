@@ -230,13 +230,6 @@ def _target_name_problems(training: TrainingHypers, targets: Mapping[str, Target
     return found
 
 
-def _block_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
-    if not training.log_separate_blocks or any(len(target.blocks) > 1 for target in targets.values()):
-        return []
-    why = "`log_separate_blocks` has no effect: no target has several irreps. Leave it off."
-    return [Problem(("log_separate_blocks",), why)]
-
-
 def _fine_tuning_problems(model: ModelHypers, training: TrainingHypers) -> list[Problem]:
     if model.mace_model is not None:
         return []
@@ -250,6 +243,13 @@ def _fine_tuning_problems(model: ModelHypers, training: TrainingHypers) -> list[
         for name, asked in keeps.items()
         if asked
     ]
+
+
+def _block_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:
+    if not training.log_separate_blocks or any(len(target.blocks) > 1 for target in targets.values()):
+        return []
+    why = "`log_separate_blocks` has no effect: no target has several irreps. Leave it off."
+    return [Problem(("log_separate_blocks",), why)]
 
 
 def _scale_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo], decided: bool) -> list[Problem]:

@@ -38,7 +38,7 @@ class FineTuningHypers(Options):
     )
     backbone_learning_rate_factor: float = option(
         1.0,
-        title="Learning rate of the backbone",
+        title="Learning rate factor of the backbone",
         section="Fine-tuning",
         widget="log",
         gt=0,
@@ -97,8 +97,8 @@ class FineTuningHypers(Options):
             found.append(
                 Problem(
                     ("lora_rank",),
-                    f"`lora_rank` and `freeze: {self.freeze}` can't be used together: corrections change what "
-                    "`freeze` keeps, and keep the weights below themselves. Leave one of the two out.",
+                    f"`lora_rank` and `freeze: {self.freeze}` can't be used together: corrections would "
+                    "change what `freeze` keeps. Leave one of the two out.",
                 )
             )
         return found

@@ -53,7 +53,7 @@ CASES: dict[str, Case] = {
     "stage_two_loss": Case("mae", "weights", STAGES),
     "early_stopping_patience": Case(1, "epochs", {**WILD, "num_epochs": 6}),
     "stop_when_diverging": Case(False, "result", {**WILD, "num_epochs": 7}, loose_watch=True),
-    # What keeps trained weights is tried with trained weights in tests/training/test_fine_tuning.py.
+    # What keeps trained weights is tried with trained weights in tests/training/test_freezing.py.
     "freeze": Case("backbone", refused="needs trained weights"),
     "freeze_layers": Case(2, refused="belongs to `freeze: layers`"),
     "backbone_learning_rate_factor": Case(0.1, "weights", same="rates"),

@@ -44,6 +44,7 @@ TRAINING_ONE: dict[str, Any] = {
     "stage_two_loss": {"energy": {"weight": 1000.0}, "mtt::dipole": {"type": "mae"}},
     "early_stopping_patience": 20,
     "stop_when_diverging": False,
+    "backbone_learning_rate_factor": 0.1,
     "loss": {
         "energy": {
             "type": "huber",

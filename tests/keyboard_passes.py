@@ -70,6 +70,7 @@ TYPED: dict[str, dict[str, Any]] = {
     },
 }
 _ON_DATASETS_PAGE = "it belongs to the data set and is chosen on the Datasets page"
+_FOR_TRAINED_WEIGHTS = "it is refused without a foundation model, which the data of these passes have none of"
 _YAML_ONLY = "only a YAML can say it; the form keeps it as it is"
 NOT_TYPED: dict[str, str] = {
     "Architecture.name": "it has one value",
@@ -82,6 +83,10 @@ NOT_TYPED: dict[str, str] = {
     "TargetOptions.read_from": _YAML_ONLY,
     "GradientOptions.read_from": _YAML_ONLY,
     "LossOptions.virial": "another name of the row for the stress",
+    "FineTuningHypers.freeze": _FOR_TRAINED_WEIGHTS,
+    "FineTuningHypers.freeze_layers": _FOR_TRAINED_WEIGHTS,
+    "FineTuningHypers.lora_rank": _FOR_TRAINED_WEIGHTS,
+    "FineTuningHypers.lora_alpha": _FOR_TRAINED_WEIGHTS,
     "SphericalIrreps.product": "it has one value",
 }
 

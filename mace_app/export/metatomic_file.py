@@ -83,8 +83,8 @@ def check_exportable(model: MaceModel, metadata: ExportMetadata) -> None:
 
 
 def build_atomistic_model(model: MaceModel, metadata: ExportMetadata) -> AtomisticModel:
-    """The metatomic model of a copy of ``model``, in memory."""
-    copy = model.copy().to("cpu").eval()
+    """The metatomic model of a copy of ``model``, its corrections merged, in memory."""
+    copy = model.merged().to("cpu").eval()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         module = ExportedModel(copy).eval()

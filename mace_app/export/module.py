@@ -116,7 +116,7 @@ class Samples(torch.nn.Module):
 
 
 class ExportedModel(torch.nn.Module):
-    """metatomic's ``ModelInterface``. Takes ``model`` apart: pass a copy, on the CPU, in eval mode.
+    """metatomic's ``ModelInterface``. Takes ``model`` apart: pass a merged copy, on the CPU, in eval mode.
 
     Forces and stress are left to the engine, which differentiates the energy with respect to the edge vectors of the
     neighbour list it supplied. Elements the model doesn't know are refused by metatomic itself.
@@ -126,6 +126,7 @@ class ExportedModel(torch.nn.Module):
 
     def __init__(self, model: MaceModel) -> None:
         super().__init__()
+        assert model.corrections is None, "the backbone alone would be another model"
         self.backbone = compile_for_export(model.backbone)
         self.targets: Any = torch.nn.ModuleList([Output(model, name) for name in model.config.targets])
         self.features_layout = feature_layout(model.config.feature_irreps)

@@ -134,6 +134,8 @@ def native_heads(targets: Sequence[str]) -> dict[str, str]:
 def build_native(model: MaceModel, *names: str) -> torch.nn.Module:
     """mace-torch's module with our weights and a head for each of the internal targets ``names``, on the CPU, in the
     model's dtype; atomic energies in float64."""
+    if model.corrections is not None:
+        model = model.merged()
     config = model.config
     heads = list(native_heads(names).values())
     energies = np.stack([_atomic_energies(model, name) for name in names])

@@ -2,8 +2,9 @@
 
 from mace_app.model.batch import Batch
 from mace_app.model.composition import Baseline, BaselineReport, fit_baseline
-from mace_app.model.config import ModelConfig
+from mace_app.model.config import LoRA, ModelConfig
 from mace_app.model.errors import ModelError
+from mace_app.model.fine_tuning import add_asked_corrections, freeze, trained_and_all
 from mace_app.model.graph_source import GraphSource
 from mace_app.model.optimiser import parameter_groups
 from mace_app.model.potential import MaceModel
@@ -14,12 +15,16 @@ __all__ = [
     "BaselineReport",
     "Batch",
     "GraphSource",
+    "LoRA",
     "MaceModel",
     "ModelConfig",
     "ModelError",
     "ScaleReport",
     "Scaler",
+    "add_asked_corrections",
     "fit_baseline",
     "fit_scaler",
+    "freeze",
     "parameter_groups",
+    "trained_and_all",
 ]

@@ -12,7 +12,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -45,6 +45,7 @@ with _quiet_and_safe_again():
     import mace  # noqa: F401 — must come first, see above
     from e3nn import get_optimization_defaults, o3, set_optimization_defaults
     from e3nn import nn as e3nn_nn
+    from e3nn.nn._fc import _Layer as _RadialLayer
     from e3nn.util import jit as e3nn_jit
     from mace import modules as mace_modules
     from mace.data.neighborhood import get_neighborhood as mace_neighbourhood  # noqa: F401 — for comparisons
@@ -315,6 +316,34 @@ def linear(inputs: list[Irrep], outputs: list[Irrep], dtype: torch.dtype) -> tor
     """mace-torch's own equivariant linear layer, [*, dim(inputs)] → [*, dim(outputs)]."""
     with building(dtype):
         return _MaceLinear(o3.Irreps(format_irreps(inputs)), o3.Irreps(format_irreps(outputs)))
+
+
+class LinearMap(NamedTuple):
+    """A part of a layer's weight: ``copies`` of a matrix [inputs, outputs], in memory [inputs, copies, outputs], or
+    [outputs, inputs] where ``transposed``. ``size`` is how large entries are in a new layer."""
+
+    inputs: int
+    copies: int
+    outputs: int
+    transposed: bool = False
+    size: float = 1.0
+
+
+def linear_maps(layer: torch.nn.Module) -> list[LinearMap]:
+    """The matrices that ``layer.weight`` holds one after the other; none if it is no linear layer.
+
+    An equivariant layer has one for each path from an input irrep to an equal output irrep; a product with one-hot
+    elements one of them for every element (``copies``). Biases are not among them.
+    """
+    if isinstance(layer, o3.Linear):
+        return [LinearMap(i.path_shape[0], 1, i.path_shape[1]) for i in layer.instructions if i.i_in >= 0]
+    if isinstance(layer, o3.FullyConnectedTensorProduct):
+        return [LinearMap(*i.path_shape) for i in layer.instructions if i.has_weight]
+    if isinstance(layer, _RadialLayer):
+        return [LinearMap(layer.weight.shape[0], 1, layer.weight.shape[1])]
+    if isinstance(layer, torch.nn.Linear):
+        return [LinearMap(layer.in_features, 1, layer.out_features, True, layer.in_features**-0.5)]
+    return []
 
 
 def activation(irreps: list[Irrep], gate: str | None, dtype: torch.dtype) -> torch.nn.Module:

@@ -1,7 +1,7 @@
 """What has to be known to build a model again: hyperparameters, elements, targets."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mace_app.model.architecture import Architecture
@@ -12,13 +12,21 @@ from mace_app.options.target_info import TargetInfo
 
 
 @dataclass(frozen=True)
+class LoRA:
+    """Low-rank corrections of the backbone's weights: W + alpha/rank · A·B."""
+
+    rank: int
+    alpha: float
+
+
+@dataclass(frozen=True)
 class ModelConfig:
     """The architecture without its weights.
 
     ``atomic_types`` are atomic numbers, kept in ascending order. ``per_structure_targets`` are those whose normalised
     values are not divided by the number of atoms. ``architecture`` is set for a model that came from a file of
     mace-torch: it then decides how the backbone is built, and ``hypers`` only describe added heads. ``carried`` are
-    targets that came with such a file and that nothing trains.
+    targets that came with such a file and that nothing trains; ``lora`` is set for a model with corrections.
     """
 
     hypers: ModelHypers
@@ -28,6 +36,7 @@ class ModelConfig:
     per_structure_targets: tuple[str, ...] = ()
     architecture: Architecture | None = None
     carried: tuple[str, ...] = ()
+    lora: LoRA | None = None
 
     def __post_init__(self) -> None:
         if not self.atomic_types:
@@ -131,6 +140,7 @@ class ModelConfig:
             "per_structure_targets": list(self.per_structure_targets),
             "architecture": None if self.architecture is None else self.architecture.to_json(),
             "carried": list(self.carried),
+            "lora": None if self.lora is None else asdict(self.lora),
         }
 
     @classmethod
@@ -143,6 +153,7 @@ class ModelConfig:
             per_structure_targets=tuple(value.get("per_structure_targets", ())),
             architecture=None if value.get("architecture") is None else Architecture.from_json(value["architecture"]),
             carried=tuple(value.get("carried", ())),
+            lora=None if value.get("lora") is None else LoRA(int(value["lora"]["rank"]), float(value["lora"]["alpha"])),
         )
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,9 +11,10 @@ from mace_app.model.backbone import Backbone
 from mace_app.model.batch import Batch
 from mace_app.model.buffers import module_names
 from mace_app.model.composition import Baseline
-from mace_app.model.config import ModelConfig
+from mace_app.model.config import LoRA, ModelConfig
 from mace_app.model.errors import ModelError
 from mace_app.model.heads import Head
+from mace_app.model.low_rank import LowRankCorrections
 from mace_app.model.scaler import Scaler
 
 
@@ -20,7 +22,8 @@ class MaceModel(torch.nn.Module):
     """MACE with a head for every target.
 
     Built with random weights from torch's global generator, baseline 0 and scale 1. ``backbone`` keeps mace-torch's
-    parameter names; ``baseline`` and ``scaler`` are float64 whatever ``dtype`` is.
+    parameter names; ``baseline`` and ``scaler`` are float64 whatever ``dtype`` is. With ``corrections`` the weights of
+    ``backbone`` are not those the model computes with: ask ``features``, or ``merged``.
     """
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
@@ -38,6 +41,37 @@ class MaceModel(torch.nn.Module):
         )
         self.baseline = Baseline(config)
         self.scaler = Scaler(config)
+        self.corrections: LowRankCorrections | None = None
+        if config.lora is not None:
+            self.add_corrections(config.lora)
+
+    def add_corrections(self, lora: LoRA) -> None:
+        """From now on the backbone's weights have low-rank corrections, which are zero at first."""
+        self.config = replace(self.config, lora=lora)
+        self.corrections = LowRankCorrections(self.backbone, lora, self.dtype).to(self.device)
+
+    def merged(self) -> "MaceModel":
+        """An independent model of the same function without corrections; they are added in float64."""
+        with torch.random.fork_rng(devices=[]):
+            other = MaceModel(replace(self.config, lora=None), self.dtype)
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith("corrections.")}
+        if self.corrections is not None:
+            with torch.no_grad():
+                corrected = self.corrections(self.backbone, torch.float64)
+            state |= {f"backbone.{name}": weight.to(self.dtype) for name, weight in corrected.items()}
+        other.load_state_dict(state)
+        other.train(self.training)
+        return other.to(self.device)
+
+    def features(
+        self, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """``backbone.forward``, with the corrections where there are any."""
+        if self.corrections is None:
+            return self.backbone(vectors, node_attributes, edge_index)
+        corrected = self.corrections(self.backbone)
+        arguments = (vectors, node_attributes, edge_index)
+        return torch.func.functional_call(self.backbone, corrected, arguments, tie_weights=False)
 
     @property
     def labels(self) -> set[str]:
@@ -72,7 +106,7 @@ class MaceModel(torch.nn.Module):
             vectors = batch.vectors.detach()
             if differentiated:
                 vectors.requires_grad_(True)
-            features, energies = self.backbone(vectors, batch.node_attributes, batch.edge_index)
+            features, energies = self.features(vectors, batch.node_attributes, batch.edge_index)
             results: dict[str, torch.Tensor] = {}
             for name in targets:
                 values = self._values(name, batch, features, energies)

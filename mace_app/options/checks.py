@@ -37,6 +37,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
             options.architecture.training, targets, decided=False, from_a_file=from_file(options.architecture.model)
         ),
         *_block_problems(options.architecture.training, targets),
+        *_fine_tuning_problems(options.architecture.model, options.architecture.training),
     ]
     return [
         *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),
@@ -258,6 +259,21 @@ def _target_name_problems(training: TrainingHypers, targets: Mapping[str, Target
                     Problem((option, name), f"`{name}` is given per atom and never divided by atoms: remove it.")
                 )
     return found
+
+
+def _fine_tuning_problems(model: ModelHypers, training: TrainingHypers) -> list[Problem]:
+    if model.mace_model is not None:
+        return []
+    keeps = {"freeze": training.freeze != "nothing", "lora_rank": training.lora_rank is not None}
+    return [
+        Problem(
+            (name,),
+            f"`{name}` needs trained weights to start from: without a foundation model (`mace_model`) it would keep "
+            "random ones. Leave it out, or name a file.",
+        )
+        for name, asked in keeps.items()
+        if asked
+    ]
 
 
 def _block_problems(training: TrainingHypers, targets: Mapping[str, TargetInfo]) -> list[Problem]:

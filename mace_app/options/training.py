@@ -4,12 +4,13 @@ from typing import ClassVar, Literal
 
 from mace_app.options.errors import Problem
 from mace_app.options.fields import option
+from mace_app.options.fine_tuning import FineTuningHypers
 from mace_app.options.loop import LoopHypers
 from mace_app.options.loss import ConfigWeights, LossOptions
 from mace_app.options.normalisation import Baseline, Scaling
 
 
-class TrainingHypers(LoopHypers):
+class TrainingHypers(FineTuningHypers, LoopHypers):
     """Every trainer hyperparameter of ``experimental.mace``, and our own; those of the loop come first."""
 
     hints: ClassVar[dict[str, str]] = {
@@ -25,6 +26,8 @@ class TrainingHypers(LoopHypers):
         "patience": "it is called `early_stopping_patience`.",
         "start_swa": "it is called `stage_two_start`.",
         "start_stage_two": "it is called `stage_two_start`.",
+        "lora": "corrections are trained with `lora_rank: 4`.",
+        "lr_params_factors": "the rate of the backbone is set by `backbone_learning_rate_factor`.",
         "swa_lr": "it is called `stage_two_learning_rate`.",
         "stage_two_lr": "it is called `stage_two_learning_rate`.",
         "ema": "give `ema_decay`, or `ema_decay: null` for none.",

@@ -77,13 +77,11 @@ class Start:
             self.foundation,
             options.architecture.model,
             prepared.targets,
-            keep=getattr(training, "freeze", "nothing") == "backbone",
+            keep=training.freeze == "backbone",
             per_structure_targets=tuple(training.per_structure_targets),
         )
         model = MaceModel(config, DTYPES[options.base_precision])
         put_foundation(model, self.foundation, self.heads)
-        for name in config.carried:
-            model.readouts(name).requires_grad_(False)
         return model
 
     def lines(self, config: ModelConfig) -> list[str]:

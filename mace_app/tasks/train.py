@@ -15,7 +15,7 @@ from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
 from mace_app.files import read_json, write_json
 from mace_app.jobs import RunFolder
-from mace_app.model import MaceModel, ModelConfig
+from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
 from mace_app.options import RunOptions, dump_options, resolve_loss
 from mace_app.tasks.errors import Stopped, sentence
 from mace_app.tasks.export import native_beside
@@ -158,7 +158,9 @@ def _labels(prepared: PreparedData) -> list[str]:
 def make_model(options: RunOptions, prepared: PreparedData, start: Start | None = None) -> MaceModel:
     """From ``start``, or random weights from torch's global generator; baseline 0, scale 1."""
     if start is not None:
-        return start.model(options, prepared)
+        model = start.model(options, prepared)
+        add_asked_corrections(model, options.architecture.training)
+        return model
     hypers = options.architecture.model
     neighbours = hypers.avg_num_neighbors
     config = ModelConfig(
@@ -168,7 +170,9 @@ def make_model(options: RunOptions, prepared: PreparedData, start: Start | None 
         avg_num_neighbors=prepared.training.avg_num_neighbors() if neighbours == "auto" else neighbours,
         per_structure_targets=tuple(options.architecture.training.per_structure_targets),
     )
-    return MaceModel(config, DTYPES[options.base_precision])
+    model = MaceModel(config, DTYPES[options.base_precision])
+    add_asked_corrections(model, options.architecture.training)
+    return model
 
 
 def fit_normalisation(

@@ -14,7 +14,7 @@ class Average(Protocol):
 
     @property
     def averages(self) -> Mapping[str, torch.Tensor]:
-        """By the names of the parameters."""
+        """Of what is trained, by the names of the parameters."""
 
     def update(self) -> None:
         """Called after every step."""
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 
 class WeightAverage:
-    """Exponential moving average of all parameters, in their own precision.
+    """Exponential moving average of all parameters that are trained, in their own precision.
 
     After update n (counted from 1) average ← d·average + (1 − d)·weights with d = min(decay, (1 + n)/(10 + n)): at the
     beginning the average follows quickly, so that it does not remember the random start (the warm-up of TensorFlow's
@@ -44,7 +44,7 @@ class WeightAverage:
     def __init__(self, model: torch.nn.Module, decay: float) -> None:
         self.decay = decay
         self.updates = 0
-        self._weights = dict(model.named_parameters())
+        self._weights = trained_weights(model)
         self.averages: Mapping[str, torch.Tensor] = copies(self._weights)
 
     @torch.no_grad()
@@ -86,7 +86,7 @@ class ScheduleFreeAverage:
 
     def __init__(self, model: torch.nn.Module, optimiser: "AdamWScheduleFree") -> None:
         self.optimiser = optimiser
-        self._weights = dict(model.named_parameters())
+        self._weights = trained_weights(model)
 
     @property
     def averages(self) -> Mapping[str, torch.Tensor]:
@@ -122,6 +122,11 @@ class ScheduleFreeAverage:
 
     def load_state(self, updates: int, averages: Mapping[str, torch.Tensor]) -> None:
         """It is made from the optimiser's state."""
+
+
+def trained_weights(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """Frozen ones need no average, and rounding must not touch them."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def copies(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

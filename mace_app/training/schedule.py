@@ -17,7 +17,7 @@ class Schedule:
     The rate of an epoch follows ``lr_scheduler``: torch's ReduceLROnPlateau; a factor per epoch; or half a cosine over
     ``epochs`` epochs, r₀·(c + (1 − c)·(1 + cos(π t/T))/2) with c = 0.01 (Loshchilov and Hutter 2017, without restarts).
     The schedule-free optimiser keeps its rate. During the first ``warmup_steps`` steps of a run, step n (from 1) has
-    n/warmup_steps of it.
+    n/warmup_steps of it. A group with ``rate_factor`` has this multiple of the rate of the others.
     """
 
     PLATEAU = ("best", "num_bad_epochs", "cooldown_counter", "last_epoch")
@@ -41,16 +41,15 @@ class Schedule:
 
     @property
     def learning_rate(self) -> float:
-        """As it was in the last step; before any, and after ``step``, as it will be in the next."""
-        return float(self.optimiser.param_groups[0]["lr"])
+        """As it was in the last step; before any, and after ``step``, as it will be in the next. That of groups without
+        a factor."""
+        plain = [group["lr"] for group in self.optimiser.param_groups if "rate_factor" not in group]
+        return float(plain[0])
 
     def _apply(self) -> None:
         risen = min(1.0, (self.steps + 1) / self.warmup_steps) if self.warmup_steps else 1.0
-        self._set(self.rate * risen)
-
-    def _set(self, rate: float) -> None:
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = self.rate * risen * group.get("rate_factor", 1.0)
 
     def before_step(self) -> None:
         """Call before every step of the optimiser."""
@@ -61,7 +60,8 @@ class Schedule:
         """The end of an epoch. ``loss`` is that of the validation set, or of the training set where there is none."""
         self.epochs += 1
         if self._plateau is not None:
-            self._set(self.rate)
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.rate
             self._plateau.step(loss)
             self.rate = self.learning_rate
         elif self.kind == "ExponentialLR":

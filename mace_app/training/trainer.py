@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mace_app.data import PreparedData
-from mace_app.model import Batch, MaceModel, parameter_groups
+from mace_app.model import Batch, MaceModel, freeze, parameter_groups, trained_and_all
 from mace_app.options import LossTerm, TrainingHypers
 from mace_app.training.averaging import Average, ScheduleFreeAverage, WeightAverage
 from mace_app.training.errors import Diverged, NonFiniteLoss
@@ -58,7 +58,8 @@ class Trainer:
 
     The state is saved, between two steps, as one checkpoint from which training goes on bit for bit (on one machine,
     CPU, same number of threads). With ``num_epochs: 0`` the model is saved as it is. ``stage_two_loss`` is needed where
-    the options have one.
+    the options have one. Raises ModelError where the model can't be frozen as the options ask, or lacks the low-rank
+    corrections they ask for (``add_asked_corrections``).
     """
 
     def __init__(
@@ -93,7 +94,9 @@ class Trainer:
         self.limits = BatchLimits.of(training)
         self.workers = worker_count(training.num_workers, self.device)
         self.order = EpochOrder(prepared.training.n_atoms, self.limits, seed, training.accumulate_batches)
-        optimiser = make_optimiser(parameter_groups(self.model, training.weight_decay), training)
+        freeze(self.model, training)
+        groups = parameter_groups(self.model, training.weight_decay, training.backbone_learning_rate_factor)
+        optimiser = make_optimiser(groups, training)
         self.weights = [weight for group in optimiser.param_groups for weight in group["params"]]
         losses, errors = self.stage.sums(self.device)
         self.state = TrainingState(
@@ -222,6 +225,9 @@ class Trainer:
     def _epochs(self) -> str | None:
         """Why it ended before the last epoch, if it did; PassStopped if that was asked for."""
         state, training = self.state, self.training
+        trained, count = trained_and_all(self.model)
+        if trained < count:
+            self.recorder.log(f"Trains {trained:,} of {count:,} weights; the others stay as they are.")
         for warning in self._warnings():
             self.recorder.log(f"Warning: {warning}")
         self.clock.epochs = self.last_epoch
@@ -308,7 +314,8 @@ class Trainer:
             batch = next(batches)
             predictions = self.model(batch, stage.trained_loss.labels, create_graph=True)
             value = stage.trained_loss(predictions, self.model.normalise_labels(batch), batch)
-            stage.part(value, count / sum(structures)).backward()
+            # Only what is trained: not the derivatives by edge vectors that forces were made from, nor frozen layers.
+            stage.part(value, count / sum(structures)).backward(inputs=self.weights)
             self._finite &= torch.isfinite(value.total.detach())
             values.append(value)
             state.losses.update(value, count)

@@ -26,6 +26,7 @@ from mace_app.options import (
 )
 from mace_app.options.base import Options
 from mace_app.options.datasets import MaskOptions
+from mace_app.options.fine_tuning import FineTuningHypers
 from mace_app.options.loop import LoopHypers
 from mace_app.options.targets import CartesianRank, CartesianType, SphericalIrrep, SphericalIrreps, SphericalType
 from mace_app.tasks.errors import TaskError
@@ -201,7 +202,7 @@ REFUSED: dict[tuple[type[Options], str], tuple[dict[str, Any], str]] = {
 }
 # Shown by a test of their own, below or in the files for model and training.
 ELSEWHERE = {(RunOptions, name) for name in ("device", "print_stats", "final_eval")} | {(Architecture, "training")}
-IN_OTHER_FILES = (ModelHypers, TrainingHypers, LoopHypers, LossPart, LossOptions)
+IN_OTHER_FILES = (ModelHypers, TrainingHypers, FineTuningHypers, LoopHypers, LossPart, LossOptions)
 
 
 def all_options(model: type[Options] = Options) -> set[tuple[type[Options], str]]:

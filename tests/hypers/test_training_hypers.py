@@ -53,6 +53,12 @@ CASES: dict[str, Case] = {
     "stage_two_loss": Case("mae", "weights", STAGES),
     "early_stopping_patience": Case(1, "epochs", {**WILD, "num_epochs": 6}),
     "stop_when_diverging": Case(False, "result", {**WILD, "num_epochs": 7}, loose_watch=True),
+    # What keeps trained weights is tried with trained weights in tests/training/test_freezing.py.
+    "freeze": Case("backbone", refused="needs trained weights"),
+    "freeze_layers": Case(2, refused="belongs to `freeze: layers`"),
+    "backbone_learning_rate_factor": Case(0.1, "weights", same="rates"),
+    "lora_rank": Case(4, refused="needs trained weights"),
+    "lora_alpha": Case(2.0, refused="without `lora_rank`"),
     "loss": Case("mae", "losses"),
     "config_weights": Case({"a": 5.0}, "losses"),
     "per_structure_targets": Case(["energy"], "losses"),
@@ -132,7 +138,7 @@ def test_every_entry_of_a_loss_changes_it(laboratory: Laboratory, name: str) -> 
 def test_every_choice_trains_and_differs_from_the_default(laboratory: Laboratory, name: str, value: Any) -> None:
     case = CASES[name]
     base = Case(value, case.differs, COMPANY.get((name, value), {}), targets=case.targets)
-    if value in FIELDS[name].not_built_values:
+    if case.refused or value in FIELDS[name].not_built_values:
         with pytest.raises(OptionsError):
             seen(laboratory, base, **{name: value})
         return

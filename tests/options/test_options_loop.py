@@ -3,8 +3,10 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from mace_app.options import OptionsError, TrainingHypers, dump_options, parse_options, parse_yaml
+from mace_app.options.errors import problems_of
 
 TWO_STAGES = {"stage_two_start": 80, "stage_two_learning_rate": 0.001, "num_epochs": 100}
 
@@ -33,6 +35,12 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
     ("batch_atom_bounds.1", {"batch_atom_bounds": [None, 0]}, "at least 1"),
     ("lr_factor", {"lr_scheduler": "CosineAnnealingLR", "lr_factor": 0.5}, "ReduceLROnPlateau"),
     ("lr_scheduler_gamma", {"lr_scheduler": "CosineAnnealingLR", "lr_scheduler_gamma": 0.9}, "ExponentialLR"),
+    ("freeze_layers", {"freeze_layers": 2}, "no effect with `freeze: nothing`"),
+    ("lora_alpha", {"lora_alpha": 2.0}, "without `lora_rank`"),
+    ("freeze", {"freeze": "layers"}, "without a foundation model"),
+    ("lora_rank", {"lora_rank": 4}, "without a foundation model"),
+    ("freeze", {"freeze": "readouts"}, "`nothing`, `layers`, `backbone`"),
+    ("backbone_learning_rate_factor", {"backbone_learning_rate_factor": 0}, "more than 0"),
     *[
         (name, {"optimizer": "schedulefree", name: value}, "schedulefree")
         for name, value in {
@@ -53,6 +61,41 @@ def test_what_has_no_effect_or_no_sense_is_refused_at_its_field(place: str, trai
     problems = problems_with(**training)
     assert list(problems) == [place]
     assert words in problems[place]
+
+
+@pytest.mark.parametrize(
+    ("place", "training", "words"),
+    [
+        ("freeze_layers", {"freeze": "backbone", "freeze_layers": 2}, "belongs to `freeze: layers`"),
+        (
+            "backbone_learning_rate_factor",
+            {"freeze": "backbone", "backbone_learning_rate_factor": 0.1},
+            "weights that are not trained have no learning rate",
+        ),
+        ("weight_decay", {"freeze": "backbone", "weight_decay": 1e-4}, "acts on weights of the backbone only"),
+        ("lora_rank", {"freeze": "layers", "lora_rank": 4}, "can't be used together"),
+    ],
+)
+def test_what_makes_no_sense_together_when_starting_from_trained_weights(
+    place: str, training: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError) as caught:
+        TrainingHypers.model_validate(training)
+    (problem,) = problems_of(caught.value)
+    assert problem.loc == (place,) and words in problem.message
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        {"freeze": "layers", "freeze_layers": 2, "backbone_learning_rate_factor": 0.1, "weight_decay": 1e-4},
+        {"freeze": "backbone", "weight_decay": 0},
+        {"lora_rank": 256, "lora_alpha": 16, "backbone_learning_rate_factor": 0.1, "weight_decay": 1e-4},
+    ],
+)
+def test_what_makes_sense_together_when_starting_from_trained_weights(training: dict[str, Any]) -> None:
+    hypers = TrainingHypers.model_validate(training)
+    assert {name: getattr(hypers, name) for name in training} == training
 
 
 @pytest.mark.parametrize(

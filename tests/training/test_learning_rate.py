@@ -84,3 +84,30 @@ def test_epochs_without_improvement_before_stage_two_do_not_count_in_it():
     schedule.restart(0.01, 20)
     assert rates(schedule, 4) == [0.01] * 4  # one that sets the level, two to wait
     assert schedule.learning_rate == 0.005
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "schedulefree"])
+@pytest.mark.parametrize("kind", ["ExponentialLR", "ReduceLROnPlateau", "CosineAnnealingLR"])
+def test_a_group_with_a_factor_has_that_multiple_of_the_rate_at_every_step_and_is_not_the_one_logged(kind, optimizer):
+    values = {"learning_rate": 0.1, "warmup_steps": 3, "num_epochs": 8}
+    values |= {"lr_scheduler": kind} if optimizer == "adam" else {"optimizer": optimizer}
+    values |= {"lr_scheduler_patience": 1} if (kind, optimizer) == ("ReduceLROnPlateau", "adam") else {}
+    weights = [torch.nn.Parameter(torch.ones(1)) for _ in range(2)]
+    groups = [{"params": weights[:1], "rate_factor": 0.3}, {"params": weights[1:]}]
+    schedule = Schedule(torch.optim.Adam(groups, lr=0.5), TrainingHypers.model_validate(values))
+    plain = make(**values)
+    logged = []
+    for epoch in range(8):
+        if epoch == 5:
+            schedule.restart(0.02, 3)
+            plain.restart(0.02, 3)
+        for _ in range(2):
+            for each in (schedule, plain):
+                each.before_step()
+            slow, usual = (group["lr"] for group in schedule.optimiser.param_groups)
+            assert usual == schedule.learning_rate == plain.learning_rate
+            assert slow == pytest.approx(0.3 * usual, rel=1e-14)
+            logged.append(usual)
+        for each in (schedule, plain):
+            each.step(1.0)
+    assert len(set(logged)) > 3

@@ -1,7 +1,6 @@
 """The work of one foundation model's folder: fetch, read, export. Nothing heavy is imported before it has said that it
 lives, and the file's checksum is computed meanwhile."""
 
-import signal
 import sys
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,7 +21,6 @@ DONE, FAILED, CANCELLED = 0, 1, 2
 
 def work_foundation(folder: FoundationFolder) -> int:
     """Do what was requested and write down how it ended. 0, 1 on failure, 2 when cancelled."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     folder.set_state("running")
     phases = Phases(folder.write_progress)
     try:
@@ -49,6 +47,7 @@ def _work(folder: FoundationFolder, phases: Phases) -> list[str]:
     published, request = folder.published, folder.request()
     phases.plan(["rebuilding", *HEAD_PHASES] if request.heads is None else [])
     if published is not None:
+        phases.begin("downloading", f"Downloading {published.title}")
         from mace_app.tasks.published_files import fetch_published
 
         fetched = fetch_published(published, phases)

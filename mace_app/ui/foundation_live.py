@@ -93,8 +93,16 @@ def _head(space: Workspace, folder: FoundationFolder, drawn: Status, opened: boo
         if status.facts is not None and not opened:
             st.caption(_summary(status), width="content")
         st.space("stretch")
+        if opened and status.facts is not None:
+            st.page_link(
+                page("train"),
+                label="Fine-tune this",
+                icon=":material/model_training:",
+                query_params={"foundation": folder.id},
+                help="Begin a training from this model, or put new heads on top of it.",
+            )
         _buttons(space, folder, status, name, key)
-    if status.active:
+    if status.state == "running":
         _progress(folder)
     if status.error is not None:
         st.html(f'<p class="field-error" role="alert">{sentence_html(status.error)}</p>')
@@ -187,8 +195,6 @@ def progress_words(progress: FoundationProgress) -> str:
             words.append(f"{file_size(round(progress.done))} of {file_size(round(progress.total))}")
         elif progress.phase == "comparing":
             words.append(f"{round(progress.done)} of {count(round(progress.total), 'structure')}")
-    if progress.message and progress.phase != "waiting":
-        words.append(markdown(progress.message))
     if progress.eta_seconds is not None:
         words.append(f"about {duration(progress.eta_seconds)} left")
     return " · ".join(words)

@@ -31,6 +31,11 @@ _ARCHITECTURE = {
     "readout": "Last readout",
     "MLP_irreps": "Irreps of the last readout",
     "gate": "Gate",
+    "use_so3": "Harmonics of even parity only",
+    "keep_last_layer_irreps": "All irreps in the last layer",
+    "use_edge_irreps_first": "Irreps along edges in the first layer",
+    "use_agnostic_product": "Products shared by all elements",
+    "use_last_readout_only": "Energy from the last readout only",
 }
 
 

@@ -87,8 +87,10 @@ def _head(space: Workspace, folder: FoundationFolder, drawn: Status, opened: boo
         st.badge(words, color=colour)  # type: ignore[arg-type]
         if opened:
             st.header(markdown(name), anchor=False, width="content")
-        else:
-            st.page_link(page("foundation"), label=markdown(name), query_params={"foundation": folder.id})
+        # A link to the page one is on already would leave the address as it was.
+        elif st.button(markdown(name), key=f"{key}-open", type="tertiary", help="Open"):
+            st.query_params["foundation"] = folder.id
+            st.rerun(scope="app")
         licence_badge(folder, status.facts)
         if status.facts is not None and not opened:
             st.caption(_summary(status), width="content")

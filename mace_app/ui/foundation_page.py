@@ -21,9 +21,8 @@ _STYLE = """<style>
 [data-testid="stStatusWidget"] { display: none; }
 .st-key-foundation-add [data-testid="stFileUploaderDropzone"] { border-style: dashed; align-items: center; }
 .st-key-foundation-first [data-testid="stFileUploaderDropzone"] { min-height: 7rem; }
-.st-key-foundation-list td { white-space: nowrap; }
-/* Links to other cards lead to this same page; Streamlit would mark each of them as the current one. */
-.st-key-foundation-list [data-testid="stPageLink-NavLink"] { background: transparent; }
+.st-key-foundation-list [data-testid="stTable"] td * { white-space: nowrap; }
+.st-key-foundation-list [data-testid="stBaseButton-tertiary"] { font-weight: 550; }
 </style>"""
 
 

@@ -159,7 +159,7 @@ def structure_rows(
         rows.append(
             {
                 "Structure": markdown(structure.get("formula", "")),
-                "From": code(source) if source else "made of the file's elements",
+                "From": code(source) if source else "the file's elements",
                 "Atoms": str(structure.get("atoms", "–")),
                 "Periodic": "yes" if structure.get("periodic") else "no",
             }

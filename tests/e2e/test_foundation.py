@@ -78,7 +78,7 @@ def test_hostile_files_beside_a_good_one_get_a_sentence_each_run_nothing_and_sto
     page.get_by_role("button", name="Remove for good").click()
     expect(evil_card).to_have_count(0)
 
-    card.get_by_role("link", name="two", exact=True).click()
+    card.get_by_role("button", name="two", exact=True).click()
     page.get_by_role("button", name="Export all heads").click()
     expect(page.get_by_role("link", name="Download dft")).to_be_visible(timeout=PATIENCE)
     expect(page.get_by_role("link", name="Download ccsd")).to_be_visible(timeout=PATIENCE)
@@ -97,7 +97,7 @@ def test_a_cold_deep_link_opens_the_model_it_names(
         space.add_foundation("", files / f"{name}.model")
     page.goto(f"{start_server().url}/foundation?foundation=one")
     expect(page.get_by_role("heading", name="one", exact=True)).to_be_visible()
-    expect(page.get_by_role("link", name="two", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="two", exact=True)).to_be_visible()
 
 
 def test_nothing_but_accepted_exports_can_be_fetched(server: Any, files: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mace_app.files import sha256_of
-from mace_app.jobs import FoundationFolder, JobsError
+from mace_app.jobs import FoundationFolder, FoundationRequest, JobsError
 from mace_app.tasks.phases import HEAD_PHASES, Phases
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _work(folder: FoundationFolder, phases: Phases) -> list[str]:
     from mace_app.tasks.foundation import FoundationExports
 
     exports = FoundationExports(path, phases, foundation, sha256)
-    return [sentence for head in heads if (sentence := _export(folder, exports, head)) is not None]
+    return [sentence for head in heads if (sentence := _export(folder, exports, head, request)) is not None]
 
 
 def _note_facts(folder: FoundationFolder, foundation: "Foundation", path: Path, sha256: str) -> None:
@@ -86,10 +86,11 @@ def _note_facts(folder: FoundationFolder, foundation: "Foundation", path: Path, 
     folder.write_facts(facts | {"file": folder.info().original, "bytes": path.stat().st_size, "sha256": sha256})
 
 
-def _export(folder: FoundationFolder, exports: "FoundationExports", head: str) -> str | None:
+def _export(
+    folder: FoundationFolder, exports: "FoundationExports", head: str, request: FoundationRequest
+) -> str | None:
     from mace_app.tasks.foundation import HeadRefused
 
-    request = folder.request()
     foundation = exports.foundation
     foundation.head_index(head)
     output = folder.export_folder(head) / "model.pt"

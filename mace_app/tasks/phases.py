@@ -86,7 +86,7 @@ class Phases:
         finally:
             over.set()
             thread.join()
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
     def _tell(self, over: threading.Event, cancelled: Callable[[], bool]) -> None:
         interrupted = -INTERRUPT_AGAIN_SECONDS

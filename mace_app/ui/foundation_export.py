@@ -32,12 +32,12 @@ def export_form(
     if several and not exports:
         st.subheader("Choose the heads to export", anchor=False)
         heads = _heads(facts, key)
-        with st.expander("Your own structures, precision", icon=":material/tune:", key=f"{key}-more"):
+        with st.expander("Your own structures, precision", icon=":material/tune:", key=f"{key}:more"):
             structures, precision, ready = _how(space, folder, key)
         _button(space, folder, heads, facts, structures, precision, ready, key)
     else:
         what = "Export other heads, compare on your own structures" if several else "Compare on your own structures"
-        with st.expander(f"{what}, or change the precision", icon=":material/tune:", key=f"{key}-again-form"):
+        with st.expander(f"{what}, or change the precision", icon=":material/tune:", key=f"{key}:again-form"):
             heads = _heads(facts, key) if several else []
             structures, precision, ready = _how(space, folder, key)
             _button(space, folder, heads, facts, structures, precision, ready, key)
@@ -48,7 +48,7 @@ def _heads(facts: Mapping[str, Any], key: str) -> list[str]:
     return st.multiselect(
         "Heads",
         facts["heads"],
-        key=f"{key}-heads",
+        key=f"{key}:heads",
         placeholder=f"All {len(facts['heads'])} heads",
         help="Each head is a level of theory that the model was trained on. Each becomes a file of its own.",
     )
@@ -62,7 +62,7 @@ def _how(space: Workspace, folder: FoundationFolder, key: str) -> tuple[Path | N
         list(PRECISIONS),
         default="As in the file",
         required=True,
-        key=f"{key}-precision",
+        key=f"{key}:precision",
         help="32 bit is faster on GPUs; 64 bit is what relaxations and vibrations are better done with.",
     )
     return structures, PRECISIONS[chosen or "As in the file"], ready
@@ -81,7 +81,7 @@ def _button(
     several = len(facts["heads"]) > 1
     label = "Export" if not several else f"Export {count(len(heads), 'head')}" if heads else "Export all heads"
     active = folder.state() in ACTIVE
-    if not st.button(label, key=f"{key}-export", type="primary", icon=":material/bolt:", disabled=active or not ready):
+    if not st.button(label, key=f"{key}:export", type="primary", icon=":material/bolt:", disabled=active or not ready):
         return
     try:
         folder.request_export(heads=heads or facts["heads"], structures=structures, precision=precision)
@@ -99,7 +99,7 @@ def _structures(space: Workspace, folder: FoundationFolder, key: str) -> tuple[P
         [NONE, DATASET, UPLOAD, PATH],
         default=NONE,
         required=True,
-        key=f"{key}-structures",
+        key=f"{key}:structures",
         help="Up to eight, evenly chosen, join those that are made of the model's own elements. Labels are not needed.",
     )
     if way == DATASET:
@@ -116,7 +116,7 @@ def _dataset(space: Workspace, key: str) -> tuple[Path | None, bool]:
     if not known:
         st.caption("There is no dataset in the workspace yet; name a file instead.")
         return None, False
-    chosen = st.selectbox("Dataset", list(known), format_func=lambda id_: _name(known[id_]), key=f"{key}-dataset")
+    chosen = st.selectbox("Dataset", list(known), format_func=lambda id_: _name(known[id_]), key=f"{key}:dataset")
     try:
         return known[chosen].source_path, True
     except JobsError as error:
@@ -132,9 +132,9 @@ def _name(dataset: DatasetFolder) -> str:
 
 
 def _upload(folder: FoundationFolder, key: str) -> tuple[Path | None, bool]:
-    round_key, stored_key = f"{key}-upload-round", f"{key}-uploaded"
+    round_key, stored_key = f"{key}:upload-round", f"{key}:uploaded"
     upload = st.file_uploader(
-        "File with structures", key=f"{key}-upload-{st.session_state.get(round_key, 0)}", help="Anything ASE reads."
+        "File with structures", key=f"{key}:upload-{st.session_state.get(round_key, 0)}", help="Anything ASE reads."
     )
     if upload is not None:
         # Kept on disk; a new key empties the uploader, and with it the memory that holds the upload.
@@ -157,7 +157,7 @@ def _stored(folder: FoundationFolder, stream: BinaryIO, original: str) -> Path |
 
 
 def _path(key: str) -> tuple[Path | None, bool]:
-    text = st.text_input("Path of the structures", key=f"{key}-path", placeholder="/home/me/structures.xyz")
+    text = st.text_input("Path of the structures", key=f"{key}:path", placeholder="/home/me/structures.xyz")
     if not text.strip():
         return None, False
     try:

@@ -79,9 +79,9 @@ def _radial(architecture: Mapping[str, Any]) -> str:
 
 def facts_details(facts: Mapping[str, Any], key: str) -> None:
     """Every argument of the architecture, and what each head adds to the energy; both closed at first."""
-    with st.expander("Architecture", icon=":material/schema:", key=f"{key}-architecture"):
+    with st.expander("Architecture", icon=":material/schema:", key=f"{key}:architecture"):
         st.table(architecture_rows(facts["architecture"]), border="horizontal", hide_index=True, alt="Architecture")
-    with st.expander("Atomic energies, scale and shift", icon=":material/tune:", key=f"{key}-energies"):
+    with st.expander("Atomic energies, scale and shift", icon=":material/tune:", key=f"{key}:energies"):
         st.caption("Energy of an atom = scale × network + shift + atomic energy. The export keeps these values.")
         st.table(scale_rows(facts), border="horizontal", hide_index=True, alt="Scale and shift of each head")
         rows = energy_rows(facts)

@@ -75,7 +75,7 @@ def _opened(folders: list[FoundationFolder]) -> FoundationFolder | None:
 
 
 def _card(space: Workspace, folder: FoundationFolder, opened: bool) -> None:
-    key = f"foundation-{folder.id}"
+    key = f"foundation:{folder.id}"  # a colon is in no name of ours, so that no two keys are the same
     with st.container(border=True, key=key):
         facts = card_head(space, folder, opened, key)
         if facts is None:

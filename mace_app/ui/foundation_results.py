@@ -31,7 +31,7 @@ def results(folder: FoundationFolder, facts: Mapping[str, Any], exports: Sequenc
     if len(exports) > 1:
         st.table([_overview(export) for export in exports], border="horizontal", hide_index=True, alt="Exported heads")
         heads = [export.head for export in exports]
-        head = st.selectbox("Details of head", heads, key=f"{key}-head", width=320)
+        head = st.selectbox("Details of head", heads, key=f"{key}:head", width=320)
         chosen = next((export for export in exports if export.head == head), chosen)
     _details(facts, chosen, several, key)
 
@@ -57,7 +57,7 @@ def download_links(
         if export.path is not None
     ]
     if links:
-        link_list(links, f"{key}-files", f"Exported files of {folder.name}")
+        link_list(links, f"{key}:files", f"Exported files of {folder.name}")
 
 
 def _overview(export: FoundationExport) -> dict[str, str]:

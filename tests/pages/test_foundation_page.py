@@ -147,7 +147,7 @@ def test_without_a_network_a_sentence_says_so_and_the_download_can_be_tried_agai
     assert sentence is not None and sentence.replace("`", "") in all_text(app).replace("<code>", "").replace(
         "</code>", ""
     )
-    app.button(key=f"foundation-{folder.id}-again").click().run()
+    app.button(key=f"foundation:{folder.id}:again").click().run()
     assert queued(space) == [f"foundations/{folder.id}"] and folder.state() == "queued"
 
 
@@ -181,7 +181,7 @@ def test_of_several_heads_each_has_a_file_differences_and_lines_of_its_own(
     assert found["Download dft"].endswith("/two-2/two-dft.pt") and found["Download ccsd"].endswith("/two-2/two-ccsd.pt")
     assert list(app.table[0].value["Head"]) == ["`dft`", "`ccsd`"]
     assert 'MetatomicCalculator("two-dft.pt")' in app.code[0].value
-    app.selectbox(key="foundation-two-2-head").set_value("ccsd").run()
+    app.selectbox(key="foundation:two-2:head").set_value("ccsd").run()
     assert 'MetatomicCalculator("two-ccsd.pt")' in app.code[0].value
 
 
@@ -190,12 +190,12 @@ def test_heads_are_chosen_and_exported_together_with_structures_of_a_dataset(
 ) -> None:
     dataset = add_file(water(3))
     app = open_page("foundation", foundation="two")
-    assert "choose heads" in all_text(app) and app.button(key="foundation-two-export").label == "Export all heads"
-    app.multiselect(key="foundation-two-heads").set_value(["ccsd"]).run()
-    app.segmented_control(key="foundation-two-structures").set_value("A dataset").run()
-    app.segmented_control(key="foundation-two-precision").set_value("32 bit").run()
-    assert app.button(key="foundation-two-export").label == "Export 1 head"
-    app.button(key="foundation-two-export").click().run()
+    assert "choose heads" in all_text(app) and app.button(key="foundation:two:export").label == "Export all heads"
+    app.multiselect(key="foundation:two:heads").set_value(["ccsd"]).run()
+    app.segmented_control(key="foundation:two:structures").set_value("A dataset").run()
+    app.segmented_control(key="foundation:two:precision").set_value("32 bit").run()
+    assert app.button(key="foundation:two:export").label == "Export 1 head"
+    app.button(key="foundation:two:export").click().run()
     assert not app.exception
     folder = full.foundation("two")
     request = folder.request()
@@ -206,6 +206,21 @@ def test_heads_are_chosen_and_exported_together_with_structures_of_a_dataset(
     each = next(table.value for table in app.table if "From" in table.value)
     assert sum("structures.xyz" in source for source in each["From"]) == 3
     assert "32 bit" in all_text(app)
+
+
+def test_an_export_that_disagrees_has_no_download_but_its_differences(open_page: OpenPage, full: Workspace) -> None:
+    folder = full.foundation("one")
+    (export,) = folder.exports()
+    checks = [check | {"max_difference": 1.5, "tolerance": 1e-9} for check in export.report["checks"]]
+    folder.write_export(export.head, export.report | {"checks": checks, "refused": "It disagrees with the original."})
+    folder.set_state("failed", "It disagrees with the original.")
+    app = open_page("foundation", foundation="one")
+    text = all_text(app)
+    assert "disagrees" in text and "It disagrees with the original." in text
+    assert "agrees with the original MACE on" not in text and not app.code
+    assert not any("/one/" in address for address in links(app).values())
+    assert all("differs" in result for result in app.table[0].value["Result"])
+    assert next(iter(app.table[0].value["Largest difference"])) == "1.50 eV"
 
 
 def test_a_hostile_file_gets_a_sentence_runs_nothing_and_can_be_removed_alone(
@@ -220,7 +235,7 @@ def test_a_hostile_file_gets_a_sentence_runs_nothing_and_can_be_removed_alone(
     text = all_text(app)
     assert "was not loaded" in text and "cut off or damaged" in text and "Traceback" not in text
     assert "<b>" not in text
-    app.button(key=f"foundation-{folder.id}-delete").click().run()
+    app.button(key=f"foundation:{folder.id}:delete").click().run()
     assert [left.id for left in space.foundations()] == [cut.id]
     assert "was not loaded" not in all_text(app)
 
@@ -229,9 +244,9 @@ def test_a_job_can_be_cancelled_and_started_again(open_page: OpenPage, space: Wo
     folder = add(space, (files / "one.model").read_bytes(), "one.model")
     space.start_foundation(folder)
     app = open_page("foundation")
-    app.button(key="foundation-one-cancel").click().run()
+    app.button(key="foundation:one:cancel").click().run()
     assert queued(space) == [] and "cancelled" in all_text(app)
-    app.button(key="foundation-one-again").click().run()
+    app.button(key="foundation:one:again").click().run()
     assert queued(space) == ["foundations/one"]
 
 
@@ -242,8 +257,17 @@ def test_a_link_to_a_model_that_is_gone_says_so_and_a_damaged_folder_can_be_remo
     (full.foundation("two").path / "state.json").write_text("{")
     app = open_page("foundation", foundation="two")
     assert "damaged" in all_text(app)
-    app.button(key="foundation-two-delete").click().run()
+    app.button(key="foundation:two:delete").click().run()
     assert {folder.id for folder in full.foundations()} == {"one", "two-2"}
+
+
+def test_any_two_names_can_stand_beside_each_other(open_page: OpenPage, space: Workspace) -> None:
+    names = ["add", "list", "first", "way", "a", "a-head", "a-open", "path-add"]
+    for name in names:
+        add(space, b"", f"{name}.model")
+    app = open_page("foundation")
+    assert sorted(folder.id for folder in space.foundations()) == sorted(names)
+    assert sum(button.label == "Remove for good" for button in app.button) == len(names)
 
 
 def test_names_of_heads_and_files_are_text_and_never_markup(open_page: OpenPage, full: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|evaluate|inspect|options``.
+"""The command line: ``python -m mace_app train|export|foundation|evaluate|inspect|options``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -8,6 +8,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mace_app.tasks.foundation_command import Wanted
 
 DESCRIPTION = "Train, check and export MACE potentials. The browser app starts with `streamlit run app.py`."
 FAILED = 2
@@ -28,15 +32,40 @@ def parser() -> argparse.ArgumentParser:
     train.set_defaults(call=train_)
 
     export = commands.add_parser("export", help="write a trained model for simulations", description=export_.__doc__)
-    export.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or a published MACE (.model)")
-    export.add_argument("--head", metavar="NAME", help="which head of a .model with several")
     export.add_argument(
-        "-o", "--output", type=Path, default=Path("model.pt"), metavar="FILE", help="file to write (%(default)s)"
+        "model",
+        type=Path,
+        nargs="+",
+        help="run folder, checkpoint (.safetensors), or one or more published MACE files (.model)",
+    )
+    _heads(export)
+    export.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        default=Path("model.pt"),
+        metavar="FILE",
+        help="file to write (%(default)s); with several files or heads the folder",
     )
     export.add_argument(
         "--structures", type=Path, metavar="FILE", help="structures to check it on (default: the run's)"
     )
     export.set_defaults(call=export_)
+
+    foundation = commands.add_parser(
+        "foundation", help="download published MACE files and export them", description=foundation_.__doc__
+    )
+    foundation.add_argument("name", nargs="*", help="which ones (default: list them)")
+    foundation.add_argument("--list", action="store_true", help="list the files that can be downloaded")
+    foundation.add_argument(
+        "--accept-licence", action="store_true", help="you accept the licence of files that may not be used freely"
+    )
+    _heads(foundation)
+    foundation.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="export to this file; with several files or heads the folder"
+    )
+    foundation.add_argument("--structures", type=Path, metavar="FILE", help="structures to check it on as well")
+    foundation.set_defaults(call=foundation_)
 
     evaluate = commands.add_parser(
         "evaluate", help="errors of a model on labelled structures", description=evaluate_.__doc__
@@ -77,6 +106,14 @@ def parser() -> argparse.ArgumentParser:
     _threads(work)
     work.set_defaults(call=work_)
     return root
+
+
+def _heads(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--head", metavar="NAME", action="append", help="a head of a .model with several; repeatable")
+    command.add_argument("--all-heads", action="store_true", help="every head of each .model")
+    command.add_argument(
+        "--precision", choices=("float32", "float64"), help="of what a .model becomes (default: as in the file)"
+    )
 
 
 def _threads(command: argparse.ArgumentParser) -> None:
@@ -135,12 +172,22 @@ def export_(arguments: argparse.Namespace) -> int:
     without executing anything in it, and compared with mace-torch's own model."""
     from mace_app.tasks.export import export_model
 
-    if arguments.model.suffix == ".model" and arguments.model.is_file():
-        return _export_foundation(arguments)
-    if arguments.head is not None:
-        print("--head chooses among the heads of a .model file; leave it out.", file=sys.stderr)
+    if all(path.suffix == ".model" and path.is_file() for path in arguments.model):
+        from mace_app.tasks.foundation_command import export_files
+
+        return 0 if export_files(arguments.model, _wanted(arguments)) else FAILED
+    for option, given in (("--head", arguments.head), ("--all-heads", arguments.all_heads)):
+        if given:
+            print(f"{option} chooses among the heads of a .model file; leave it out.", file=sys.stderr)
+            return FAILED
+    if arguments.precision is not None:
+        print("--precision is for .model files; a trained model keeps its own.", file=sys.stderr)
         return FAILED
-    report = export_model(arguments.model, arguments.output, arguments.structures)
+    if len(arguments.model) > 1:
+        wrong = next(path for path in arguments.model if path.suffix != ".model" or not path.is_file())
+        print(f"Several files at once must all be .model files; `{wrong}` is none.", file=sys.stderr)
+        return FAILED
+    report = export_model(arguments.model[0], arguments.output, arguments.structures)
     for check in report.checks:
         print(check)
     left_out = getattr(report, "left_out", [])
@@ -150,17 +197,33 @@ def export_(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _export_foundation(arguments: argparse.Namespace) -> int:
-    from mace_app.tasks.foundation import export_foundation
+def foundation_(arguments: argparse.Namespace) -> int:
+    """List the published MACE files, or download some through mace-torch into its own cache, check them and say where
+    they lie. With -o they are exported as well."""
+    if arguments.list or not arguments.name:
+        from mace_app.tasks.catalogue import catalogue
 
-    exported = export_foundation(arguments.model, arguments.output, arguments.head, arguments.structures)
-    for check in exported.report.checks:
-        print(check)
-    print(f"Head: {exported.head}")
-    if exported.licence is not None:
-        print(f"Licence: {exported.licence}")
-    print(f"Model: {arguments.output}")
-    return 0
+        print(catalogue())
+        return 0
+    from mace_app.tasks.foundation_command import fetch_files
+
+    wanted = None if arguments.output is None else _wanted(arguments)
+    if wanted is None and (arguments.head or arguments.all_heads or arguments.precision or arguments.structures):
+        print("Heads, precision and structures matter for an export only; name its file with -o.", file=sys.stderr)
+        return FAILED
+    return 0 if fetch_files(arguments.name, arguments.accept_licence, wanted) else FAILED
+
+
+def _wanted(arguments: argparse.Namespace) -> "Wanted":
+    from mace_app.tasks.foundation_command import Wanted
+
+    return Wanted(
+        arguments.output,
+        tuple(arguments.head or ()),
+        arguments.all_heads,
+        arguments.structures,
+        arguments.precision,
+    )
 
 
 def evaluate_(arguments: argparse.Namespace) -> int:

@@ -1,7 +1,6 @@
 """The work of one foundation model's folder: fetch, read, export. Nothing heavy is imported before it has said that it
 lives, and the file's checksum is computed meanwhile."""
 
-import signal
 import sys
 import traceback
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mace_app.files import sha256_of
-from mace_app.jobs import FoundationFolder, JobsError
+from mace_app.jobs import FoundationFolder, FoundationRequest, JobsError
 from mace_app.tasks.phases import HEAD_PHASES, Phases
 
 if TYPE_CHECKING:
@@ -22,7 +21,6 @@ DONE, FAILED, CANCELLED = 0, 1, 2
 
 def work_foundation(folder: FoundationFolder) -> int:
     """Do what was requested and write down how it ended. 0, 1 on failure, 2 when cancelled."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started us with it ignored
     folder.set_state("running")
     phases = Phases(folder.write_progress)
     try:
@@ -49,6 +47,7 @@ def _work(folder: FoundationFolder, phases: Phases) -> list[str]:
     published, request = folder.published, folder.request()
     phases.plan(["rebuilding", *HEAD_PHASES] if request.heads is None else [])
     if published is not None:
+        phases.begin("downloading", f"Downloading {published.title}")
         from mace_app.tasks.published_files import fetch_published
 
         fetched = fetch_published(published, phases)
@@ -74,7 +73,7 @@ def _work(folder: FoundationFolder, phases: Phases) -> list[str]:
     from mace_app.tasks.foundation import FoundationExports
 
     exports = FoundationExports(path, phases, foundation, sha256)
-    return [sentence for head in heads if (sentence := _export(folder, exports, head)) is not None]
+    return [sentence for head in heads if (sentence := _export(folder, exports, head, request)) is not None]
 
 
 def _note_facts(folder: FoundationFolder, foundation: "Foundation", path: Path, sha256: str) -> None:
@@ -87,10 +86,11 @@ def _note_facts(folder: FoundationFolder, foundation: "Foundation", path: Path, 
     folder.write_facts(facts | {"file": folder.info().original, "bytes": path.stat().st_size, "sha256": sha256})
 
 
-def _export(folder: FoundationFolder, exports: "FoundationExports", head: str) -> str | None:
+def _export(
+    folder: FoundationFolder, exports: "FoundationExports", head: str, request: FoundationRequest
+) -> str | None:
     from mace_app.tasks.foundation import HeadRefused
 
-    request = folder.request()
     foundation = exports.foundation
     foundation.head_index(head)
     output = folder.export_folder(head) / "model.pt"

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from types import FrameType
 
 from mace_app.jobs import FoundationProgress, JobsError
 from mace_app.jobs.foundation_folder import FoundationPhase
@@ -74,8 +75,10 @@ class Phases:
 
     @contextmanager
     def told(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Inside, the listener hears of it, and KeyboardInterrupt is raised in the main thread once ``cancelled``."""
+        """Inside, the listener hears of it, and KeyboardInterrupt is raised in the main thread once ``cancelled``. An
+        interrupt, also one from the keyboard, ends the processes that were started: they would be waited for."""
         over = threading.Event()
+        before = signal.signal(signal.SIGINT, _interrupted)
         thread = threading.Thread(target=self._tell, args=(over, cancelled), name="progress", daemon=True)
         thread.start()
         try:
@@ -83,6 +86,7 @@ class Phases:
         finally:
             over.set()
             thread.join()
+            signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
 
     def _tell(self, over: threading.Event, cancelled: Callable[[], bool]) -> None:
         interrupted = -INTERRUPT_AGAIN_SECONDS
@@ -93,17 +97,17 @@ class Phases:
                     self._listener(self._now)
             if not cancelled():
                 continue
-            end_children()
             # Once more after a while: an interrupt that comes while an object is being destroyed is lost.
             if time.monotonic() - interrupted >= INTERRUPT_AGAIN_SECONDS and not over.is_set():
                 interrupted = time.monotonic()
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
 
 
-def end_children() -> None:
-    """Kill the processes that this one started: the fresh one of a comparison leads a session of its own."""
+def _interrupted(_signal: int, _frame: FrameType | None) -> None:
+    """The fresh process of a comparison leads a session of its own, which the keyboard's interrupt does not reach."""
     import psutil
 
     for child in psutil.Process(os.getpid()).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
+    raise KeyboardInterrupt

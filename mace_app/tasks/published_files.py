@@ -60,9 +60,7 @@ def fetch_published(model: Published, phases: Phases) -> FetchedFile:
             foundation = open_foundation(path)
         except FoundationError as error:
             if not downloaded:
-                raise FoundationError(
-                    f"{error} Found in the cache as {path}; delete it to download it again."
-                ) from error
+                raise FoundationError(f"{error} It was in the cache; delete {path} to download it again.") from error
             path.unlink()
             raise FoundationError(f"What was downloaded is not {model.title}, and was not kept: {error}") from error
         if not known:

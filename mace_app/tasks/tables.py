@@ -1,6 +1,6 @@
 """Tables as text. No torch: the command line shows some without it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,15 +25,15 @@ def error_table(errors: "Mapping[str, Errors]") -> str:
     return aligned(header, rows)
 
 
-def aligned(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """Columns of equal width; the first and the last to the left, numbers to the right."""
+def aligned(header: tuple[str, ...], rows: Sequence[tuple[str, ...]], words: Collection[int] = ()) -> str:
+    """Columns of equal width; the first, the last and those of ``words`` to the left, numbers to the right."""
     table = [header, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(header))]
     last = len(header) - 1
     lines = []
     for row in table:
         cells = [
-            cell.ljust(width) if column in (0, last) else cell.rjust(width)
+            cell.ljust(width) if column in (0, last, *words) else cell.rjust(width)
             for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())

@@ -26,6 +26,12 @@ class Terminal:
         else:
             print(text, file=self.stream, flush=True)
 
+    def print(self, text: str) -> None:
+        """To the standard output, where results go, without a bar on the same line."""
+        if self._bar is not None:
+            self._bar.clear()
+        print(text, flush=True)
+
     def progress(self, fields: Mapping[str, Any]) -> None:
         if not self.shows_bar:
             return

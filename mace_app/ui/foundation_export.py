@@ -29,50 +29,62 @@ def export_form(
     """With a single head everything is exported already, and this is for doing it again, differently; of several
     heads it says which ones."""
     several = len(facts["heads"]) > 1
-    heads: list[str] = []
-    if several:
-        st.header("Export more heads" if exports else "Choose the heads to export", anchor=False)
-        heads = st.multiselect(
-            "Heads",
-            facts["heads"],
-            key=f"{key}-heads",
-            placeholder=f"All {len(facts['heads'])} heads",
-            help="Each head is a level of theory that the model was trained on. Each becomes a file of its own.",
-        )
-    label = "Your own structures, precision" if several else "Compare on your own structures, or change the precision"
-    with st.expander(label, icon=":material/tune:", key=f"{key}-more"):
-        structures, ready = _structures(space, folder, key)
-        chosen = st.segmented_control(
-            "Precision of the exported file",
-            list(PRECISIONS),
-            default="As in the file",
-            required=True,
-            key=f"{key}-precision",
-            help="32 bit is faster on GPUs; 64 bit is what relaxations and vibrations are better done with.",
-        )
-        if not several:
-            _button(space, folder, None, structures, PRECISIONS[chosen or "As in the file"], ready, key, "Export again")
-    if several:
-        words = f"Export {count(len(heads), 'head')}" if heads else f"Export all {len(facts['heads'])} heads"
-        precision = PRECISIONS[chosen or "As in the file"]
-        _button(space, folder, heads or facts["heads"], structures, precision, ready, key, words)
+    if several and not exports:
+        st.subheader("Choose the heads to export", anchor=False)
+        heads = _heads(facts, key)
+        with st.expander("Your own structures, precision", icon=":material/tune:", key=f"{key}:more"):
+            structures, precision, ready = _how(space, folder, key)
+        _button(space, folder, heads, facts, structures, precision, ready, key)
+    else:
+        what = "Export other heads, compare on your own structures" if several else "Compare on your own structures"
+        with st.expander(f"{what}, or change the precision", icon=":material/tune:", key=f"{key}:again-form"):
+            heads = _heads(facts, key) if several else []
+            structures, precision, ready = _how(space, folder, key)
+            _button(space, folder, heads, facts, structures, precision, ready, key)
+
+
+def _heads(facts: Mapping[str, Any], key: str) -> list[str]:
+    """Those that were chosen; nothing stands for all of them."""
+    return st.multiselect(
+        "Heads",
+        facts["heads"],
+        key=f"{key}:heads",
+        placeholder=f"All {len(facts['heads'])} heads",
+        help="Each head is a level of theory that the model was trained on. Each becomes a file of its own.",
+    )
+
+
+def _how(space: Workspace, folder: FoundationFolder, key: str) -> tuple[Path | None, Precision | None, bool]:
+    """Structures to compare on besides, precision, and whether the choice is complete."""
+    structures, ready = _structures(space, folder, key)
+    chosen = st.segmented_control(
+        "Precision of the exported file",
+        list(PRECISIONS),
+        default="As in the file",
+        required=True,
+        key=f"{key}:precision",
+        help="32 bit is faster on GPUs; 64 bit is what relaxations and vibrations are better done with.",
+    )
+    return structures, PRECISIONS[chosen or "As in the file"], ready
 
 
 def _button(
     space: Workspace,
     folder: FoundationFolder,
-    heads: Sequence[str] | None,
+    heads: Sequence[str],
+    facts: Mapping[str, Any],
     structures: Path | None,
     precision: Precision | None,
     ready: bool,
     key: str,
-    label: str,
 ) -> None:
+    several = len(facts["heads"]) > 1
+    label = "Export" if not several else f"Export {count(len(heads), 'head')}" if heads else "Export all heads"
     active = folder.state() in ACTIVE
-    if not st.button(label, key=f"{key}-export", type="primary", icon=":material/bolt:", disabled=active or not ready):
+    if not st.button(label, key=f"{key}:export", type="primary", icon=":material/bolt:", disabled=active or not ready):
         return
     try:
-        folder.request_export(heads=heads, structures=structures, precision=precision)
+        folder.request_export(heads=heads or facts["heads"], structures=structures, precision=precision)
         start(space, folder)
     except (JobsError, OSError) as error:
         failure("The export was not started", error)
@@ -87,7 +99,7 @@ def _structures(space: Workspace, folder: FoundationFolder, key: str) -> tuple[P
         [NONE, DATASET, UPLOAD, PATH],
         default=NONE,
         required=True,
-        key=f"{key}-structures",
+        key=f"{key}:structures",
         help="Up to eight, evenly chosen, join those that are made of the model's own elements. Labels are not needed.",
     )
     if way == DATASET:
@@ -104,7 +116,7 @@ def _dataset(space: Workspace, key: str) -> tuple[Path | None, bool]:
     if not known:
         st.caption("There is no dataset in the workspace yet; name a file instead.")
         return None, False
-    chosen = st.selectbox("Dataset", list(known), format_func=lambda id_: _name(known[id_]), key=f"{key}-dataset")
+    chosen = st.selectbox("Dataset", list(known), format_func=lambda id_: _name(known[id_]), key=f"{key}:dataset")
     try:
         return known[chosen].source_path, True
     except JobsError as error:
@@ -120,9 +132,9 @@ def _name(dataset: DatasetFolder) -> str:
 
 
 def _upload(folder: FoundationFolder, key: str) -> tuple[Path | None, bool]:
-    round_key, stored_key = f"{key}-upload-round", f"{key}-uploaded"
+    round_key, stored_key = f"{key}:upload-round", f"{key}:uploaded"
     upload = st.file_uploader(
-        "File with structures", key=f"{key}-upload-{st.session_state.get(round_key, 0)}", help="Anything ASE reads."
+        "File with structures", key=f"{key}:upload-{st.session_state.get(round_key, 0)}", help="Anything ASE reads."
     )
     if upload is not None:
         # Kept on disk; a new key empties the uploader, and with it the memory that holds the upload.
@@ -145,7 +157,7 @@ def _stored(folder: FoundationFolder, stream: BinaryIO, original: str) -> Path |
 
 
 def _path(key: str) -> tuple[Path | None, bool]:
-    text = st.text_input("Path of the structures", key=f"{key}-path", placeholder="/home/me/structures.xyz")
+    text = st.text_input("Path of the structures", key=f"{key}:path", placeholder="/home/me/structures.xyz")
     if not text.strip():
         return None, False
     try:

@@ -5,8 +5,8 @@ from typing import Any
 
 import streamlit as st
 
-from mace_app.ui.elements import numbers
-from mace_app.ui.periodic_table import periodic_table
+from mace_app.ui.elements import numbers, symbols
+from mace_app.ui.periodic_table import FEW, periodic_table
 from mace_app.ui.text import code, count, markdown, number
 from mace_app.ui.times import file_size
 
@@ -31,6 +31,11 @@ _ARCHITECTURE = {
     "readout": "Last readout",
     "MLP_irreps": "Irreps of the last readout",
     "gate": "Gate",
+    "use_so3": "Harmonics of even parity only",
+    "keep_last_layer_irreps": "All irreps in the last layer",
+    "use_edge_irreps_first": "Irreps along edges in the first layer",
+    "use_agnostic_product": "Products shared by all elements",
+    "use_last_readout_only": "Energy from the last readout only",
 }
 
 
@@ -39,6 +44,7 @@ def facts_grid(facts: Mapping[str, Any]) -> None:
     architecture = facts["architecture"]
     layers, cutoff = int(architecture["num_interactions"]), float(architecture["r_max"])
     reach = f", {count(layers, 'layer')} reach {number(layers * cutoff)} Å"
+    elements = numbers(facts["elements"])
     rows = [
         ("Kind", code(facts["kind"])),
         ("Size", f"{count(facts['parameters'], 'parameter')} in {file_size(facts['bytes'])}"),
@@ -49,18 +55,21 @@ def facts_grid(facts: Mapping[str, Any]) -> None:
         (count(len(facts["heads"]), "head"), ", ".join(code(head) for head in facts["heads"])),
         ("SHA-256", code(facts["sha256"])),
     ]
+    if len(elements) <= FEW:
+        rows.insert(0, (count(len(elements), "element"), markdown(symbols(elements))))
     with st.grid(3, min_column_width=230, gap="small") as grid:
         for title, text in rows:
             with grid.cell(column_span=2 if title == "SHA-256" else 1), st.container(gap=None):
                 st.caption(markdown(title))
                 st.markdown(text)
-    st.caption(count(len(facts["elements"]), "element"))
-    periodic_table(numbers(facts["elements"]))
+    if len(elements) > FEW:
+        st.caption(count(len(elements), "element"))
+        periodic_table(elements)
 
 
 def _radial(architecture: Mapping[str, Any]) -> str:
     """``8 bessel functions, Agnesi transform, ZBL repulsion``."""
-    parts = [f"{architecture['num_bessel']} {markdown(architecture['radial_type'])} functions"]
+    parts = [f"{architecture['num_bessel']} {markdown(str(architecture['radial_type']).capitalize())} functions"]
     if architecture["distance_transform"]:
         parts.append(f"{markdown(architecture['distance_transform'])} transform")
     if architecture["pair_repulsion"]:
@@ -70,9 +79,9 @@ def _radial(architecture: Mapping[str, Any]) -> str:
 
 def facts_details(facts: Mapping[str, Any], key: str) -> None:
     """Every argument of the architecture, and what each head adds to the energy; both closed at first."""
-    with st.expander("Architecture", icon=":material/schema:", key=f"{key}-architecture"):
+    with st.expander("Architecture", icon=":material/schema:", key=f"{key}:architecture"):
         st.table(architecture_rows(facts["architecture"]), border="horizontal", hide_index=True, alt="Architecture")
-    with st.expander("Atomic energies, scale and shift", icon=":material/tune:", key=f"{key}-energies"):
+    with st.expander("Atomic energies, scale and shift", icon=":material/tune:", key=f"{key}:energies"):
         st.caption("Energy of an atom = scale × network + shift + atomic energy. The export keeps these values.")
         st.table(scale_rows(facts), border="horizontal", hide_index=True, alt="Scale and shift of each head")
         rows = energy_rows(facts)

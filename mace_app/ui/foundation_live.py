@@ -58,10 +58,10 @@ def badge_of(status: Status) -> tuple[str, str]:
         return "waiting", "gray"
     if status.state == "running":
         return "at work", "blue"
+    if any(not there for _, there in status.exports):
+        return "disagrees", "red"
     if status.state in ("failed", "damaged"):
         return status.state, "red"
-    if any(not there for _, there in status.exports):
-        return "disagrees" if len(status.exports) == 1 else "partly refused", "red"
     if status.state == "cancelled":
         return "cancelled", "orange"
     if status.exports:
@@ -87,18 +87,28 @@ def _head(space: Workspace, folder: FoundationFolder, drawn: Status, opened: boo
         st.badge(words, color=colour)  # type: ignore[arg-type]
         if opened:
             st.header(markdown(name), anchor=False, width="content")
-        else:
-            st.page_link(page("foundation"), label=markdown(name), query_params={"foundation": folder.id})
+        # A link to the page one is on already would leave the address as it was.
+        elif st.button(markdown(name), key=f"{key}:open", type="tertiary", help="Open"):
+            st.query_params["foundation"] = folder.id
+            st.rerun(scope="app")
         licence_badge(folder, status.facts)
         if status.facts is not None and not opened:
             st.caption(_summary(status), width="content")
         st.space("stretch")
+        if opened and status.facts is not None:
+            st.page_link(
+                page("train"),
+                label="Fine-tune this",
+                icon=":material/model_training:",
+                query_params={"foundation": folder.id},
+                help="Begin a training from this model, or put new heads on top of it.",
+            )
         _buttons(space, folder, status, name, key)
-    if status.active:
+    if status.state == "running":
         _progress(folder)
     if status.error is not None:
         st.html(f'<p class="field-error" role="alert">{sentence_html(status.error)}</p>')
-    error = st.session_state.pop(f"{key}-error", None)
+    error = st.session_state.pop(f"{key}:error", None)
     if error is not None:
         failure("That did not work", error)
 
@@ -141,16 +151,16 @@ def _summary(status: Status) -> str:
 def _buttons(space: Workspace, folder: FoundationFolder, status: Status, name: str, key: str) -> None:
     if status.active:
         if folder.cancelled():
-            st.button("Cancelling …", key=f"{key}-cancel", icon=":material/close:", disabled=True)
+            st.button("Cancelling …", key=f"{key}:cancel", icon=":material/close:", disabled=True)
         else:
-            _button("Cancel", ":material/close:", f"{key}-cancel", key, name, lambda: space.cancel_foundation(folder))
+            _button("Cancel", ":material/close:", f"{key}:cancel", key, name, lambda: space.cancel_foundation(folder))
         return
     if status.state in ("failed", "cancelled", "new") and (status.facts is None or len(status.facts["heads"]) == 1):
-        _button("Try again", ":material/refresh:", f"{key}-again", key, name, lambda: start(space, folder))
-    with st.popover("Remove", icon=":material/delete:", key=f"{key}-remove"):
+        _button("Try again", ":material/refresh:", f"{key}:again", key, name, lambda: start(space, folder))
+    with st.popover("Remove", icon=":material/delete:", key=f"{key}:remove"):
         st.markdown(f"Remove **{markdown(name)}** and its exports from the workspace?")
         st.caption("A file given by its path, and one in mace-torch's cache, stay where they are.")
-        _button("Remove for good", ":material/delete:", f"{key}-delete", key, name, lambda: _delete(space, folder))
+        _button("Remove for good", ":material/delete:", f"{key}:delete", key, name, lambda: _delete(space, folder))
 
 
 def _button(label: str, icon: str, key: str, card: str, name: str, action: Callable[[], None]) -> None:
@@ -159,7 +169,7 @@ def _button(label: str, icon: str, key: str, card: str, name: str, action: Calla
         try:
             action()
         except (JobsError, OSError) as error:
-            st.session_state[f"{card}-error"] = error
+            st.session_state[f"{card}:error"] = error
         st.rerun(scope="app")
 
 
@@ -187,8 +197,6 @@ def progress_words(progress: FoundationProgress) -> str:
             words.append(f"{file_size(round(progress.done))} of {file_size(round(progress.total))}")
         elif progress.phase == "comparing":
             words.append(f"{round(progress.done)} of {count(round(progress.total), 'structure')}")
-    if progress.message and progress.phase != "waiting":
-        words.append(markdown(progress.message))
     if progress.eta_seconds is not None:
         words.append(f"about {duration(progress.eta_seconds)} left")
     return " · ".join(words)

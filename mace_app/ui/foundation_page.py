@@ -10,8 +10,8 @@ from mace_app.ui.foundation_add import add_panel
 from mace_app.ui.foundation_export import export_form
 from mace_app.ui.foundation_facts import facts_details, facts_grid
 from mace_app.ui.foundation_live import card_head, revive
-from mace_app.ui.foundation_results import results
-from mace_app.ui.state import failure, page
+from mace_app.ui.foundation_results import download_links, results
+from mace_app.ui.state import failure
 from mace_app.ui.text import code, markdown
 from mace_app.ui.times import clock
 
@@ -19,9 +19,10 @@ PER_PAGE = 20
 # Streamlit's sign of a script at work would flicker with every look at the files.
 _STYLE = """<style>
 [data-testid="stStatusWidget"] { display: none; }
-.st-key-foundation-add [data-testid="stFileUploaderDropzone"] {
-  min-height: 6.5rem; border-style: dashed; align-items: center;
-}
+.st-key-foundation-add [data-testid="stFileUploaderDropzone"] { border-style: dashed; align-items: center; }
+.st-key-foundation-first [data-testid="stFileUploaderDropzone"] { min-height: 7rem; }
+.st-key-foundation-list [data-testid="stTable"] td * { white-space: nowrap; }
+.st-key-foundation-list [data-testid="stBaseButton-tertiary"] { font-weight: 550; }
 </style>"""
 
 
@@ -35,14 +36,16 @@ def foundation_page(space: Workspace) -> None:
         "read as data, nothing in it is executed, and the result is yours once its energies, forces and stress agree "
         "with the original MACE."
     )
-    add_panel(space)
+    with st.container(key="foundation-more" if folders else "foundation-first"):
+        add_panel(space)
     opened = _opened(folders)
     revive(space, folders)
     shown = int(st.session_state.get("foundation-shown", PER_PAGE))
     if opened is not None and opened not in folders[:shown]:
         shown = len(folders)
-    for folder in folders[:shown]:
-        _card(space, folder, folder is opened)
+    with st.container(key="foundation-list"):
+        for folder in folders[:shown]:
+            _card(space, folder, folder is opened)
     if len(folders) > shown and st.button(f"Show more ({len(folders) - shown})", icon=":material/expand_more:"):
         st.session_state["foundation-shown"] = shown + PER_PAGE
         st.rerun()
@@ -72,14 +75,18 @@ def _opened(folders: list[FoundationFolder]) -> FoundationFolder | None:
 
 
 def _card(space: Workspace, folder: FoundationFolder, opened: bool) -> None:
-    key = f"foundation-{folder.id}"
+    key = f"foundation:{folder.id}"  # a colon is in no name of ours, so that no two keys are the same
     with st.container(border=True, key=key):
         facts = card_head(space, folder, opened, key)
-        if opened and facts is not None:
-            try:
+        if facts is None:
+            return
+        try:
+            if opened:
                 _inside(space, folder, facts, key)
-            except JobsError as error:
-                failure("This model can't be shown", error)
+            else:
+                download_links(folder, facts, folder.exports(), key)
+        except JobsError as error:
+            failure("This model can't be shown", error)
 
 
 def _inside(space: Workspace, folder: FoundationFolder, facts: Mapping[str, Any], key: str) -> None:
@@ -87,16 +94,7 @@ def _inside(space: Workspace, folder: FoundationFolder, facts: Mapping[str, Any]
     if exports:
         results(folder, facts, exports, key)
     export_form(space, folder, facts, exports, key)
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.header("What is in the file", anchor=False, width="content")
-        st.space("stretch")
-        st.page_link(
-            page("train"),
-            label="Fine-tune this",
-            icon=":material/model_training:",
-            query_params={"foundation": folder.id},
-            help="Begin a training from this model, or put new heads on top of it.",
-        )
+    st.subheader("What is in the file", anchor=False)
     facts_grid(facts)
     facts_details(facts, key)
     info = folder.info()

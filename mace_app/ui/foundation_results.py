@@ -26,22 +26,38 @@ PHYSICAL = ("energy", "energy.forces", "energy.stress")
 def results(folder: FoundationFolder, facts: Mapping[str, Any], exports: Sequence[FoundationExport], key: str) -> None:
     """Every exported head; with several, one of them is looked at."""
     several = len(facts["heads"]) > 1
-    links = [_link(folder, export, several) for export in exports if export.path is not None]
-    if links:
-        link_list(links, f"{key}-files", f"Exported files of {folder.name}")
+    download_links(folder, facts, exports, key, primary=True)
     chosen = exports[0]
     if len(exports) > 1:
         st.table([_overview(export) for export in exports], border="horizontal", hide_index=True, alt="Exported heads")
         heads = [export.head for export in exports]
-        head = st.selectbox("Details of head", heads, key=f"{key}-head", width=320)
+        head = st.selectbox("Details of head", heads, key=f"{key}:head", width=320)
         chosen = next((export for export in exports if export.head == head), chosen)
     _details(facts, chosen, several, key)
 
 
-def _link(folder: FoundationFolder, export: FoundationExport, several: bool) -> DownloadLink:
-    title = f"Download {export.head}" if several else "Download for ASE, LAMMPS and i-PI"
-    size = file_size(int(export.report.get("bytes", 0)))
-    return DownloadLink(foundation_url(folder, export.name), export.name, title, size, primary=True)
+def download_links(
+    folder: FoundationFolder,
+    facts: Mapping[str, Any],
+    exports: Sequence[FoundationExport],
+    key: str,
+    primary: bool = False,
+) -> None:
+    """One link a file that was accepted; nothing if there is none."""
+    several = len(facts["heads"]) > 1
+    links = [
+        DownloadLink(
+            foundation_url(folder, export.name),
+            export.name,
+            f"Download {export.head}" if several else "Download for ASE, LAMMPS and i-PI",
+            file_size(int(export.report.get("bytes", 0))),
+            primary,
+        )
+        for export in exports
+        if export.path is not None
+    ]
+    if links:
+        link_list(links, f"{key}:files", f"Exported files of {folder.name}")
 
 
 def _overview(export: FoundationExport) -> dict[str, str]:
@@ -64,7 +80,8 @@ def _details(facts: Mapping[str, Any], export: FoundationExport, several: bool, 
     report = export.report
     structures = report.get("structures") or []
     if export.refused is not None:
-        failure("This head was not exported", ValueError(export.refused))
+        if several:  # what became of a single head stands above
+            failure("This head was not exported", ValueError(export.refused))
     else:
         head = f", head {code(export.head)}," if several else ""
         st.success(
@@ -92,7 +109,7 @@ def _differences(checks: Sequence[Mapping[str, Any]], structures: Sequence[Mappi
     others = [check for check in ordered if check.get("label") not in order]
     st.markdown("**Differences from the original MACE**")
     st.table(
-        check_rows({"export": {"checks": physical}}),
+        difference_rows(physical),
         border="horizontal",
         hide_index=True,
         alt="Largest differences from the original MACE",
@@ -109,11 +126,25 @@ def _differences(checks: Sequence[Mapping[str, Any]], structures: Sequence[Mappi
         with st.expander("Features, which the file gives besides", icon=":material/list:"):
             st.caption("Compared with this program's own model; the original MACE does not name them.")
             st.table(
-                check_rows({"export": {"checks": others}}),
+                difference_rows(others),
                 border="horizontal",
                 hide_index=True,
                 alt="Checks of features",
             )
+
+
+def difference_rows(checks: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """One row a quantity: the verdict, the largest difference and what is allowed with its unit."""
+    return [
+        {
+            "Quantity": row["Quantity"],
+            "Result": row["Result"],
+            "Largest difference": f"{row['Largest difference']} {row['Unit'].removeprefix('–')}".strip(),
+            "Allowed": f"{row['Allowed']} {row['Unit'].removeprefix('–')}".strip(),
+            "Structures": row["Structures"],
+        }
+        for row in check_rows({"export": {"checks": checks}})
+    ]
 
 
 def structure_rows(
@@ -128,7 +159,7 @@ def structure_rows(
         rows.append(
             {
                 "Structure": markdown(structure.get("formula", "")),
-                "From": code(source) if source else "made of the file's elements",
+                "From": code(source) if source else "the file's elements",
                 "Atoms": str(structure.get("atoms", "–")),
                 "Periodic": "yes" if structure.get("periodic") else "no",
             }

@@ -22,8 +22,9 @@ def overview(space: Workspace) -> None:
         ("Runs under way", going, page("runs"), "Watch"),
         ("Runs finished", states["finished"] + states["stopped"], page("runs"), "Compare"),
         ("Models", models, page("models"), "Use"),
+        ("Foundation models", len(space.foundations()), page("foundation"), "Export or fine-tune"),
     )
-    with st.grid(4, min_column_width=150, gap="small", key="home-overview") as grid:
+    with st.grid(5, min_column_width=150, gap="small", key="home-overview") as grid:
         for title, amount, where, words in cards:
             with grid.cell(), st.container(border=True, gap="xsmall"):
                 st.metric(title, amount)

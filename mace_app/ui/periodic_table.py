@@ -8,14 +8,14 @@ import streamlit as st
 from mace_app.ui.elements import symbol, symbols
 
 _COLUMNS, _LAST = 18, 118
+# Of more than these a table says more than a list.
+FEW = 12
 _FIRST_LANTHANIDE, _FIRST_ACTINIDE = 57, 89
 _NOBLE = (2, 10, 18, 36, 54, 86, 118)
-# Above these many a table says more than a list.
-FEW = 12
 
 _STYLE = """<style>
 .elements { display: grid; grid-template-columns: repeat(18, minmax(0, 1fr)); gap: 2px; max-width: 40rem; }
-.elements span { text-align: center; font-size: clamp(0.5rem, 1.9cqi, 0.78rem); line-height: 1.85; border-radius: 3px;
+.elements span { text-align: center; font-size: clamp(0.55rem, 2.6cqi, 0.78rem); line-height: 1.85; border-radius: 3px;
   color: light-dark(#5a6479, #8b94a6); background: light-dark(#f3f5f9, #1c212c); }
 .elements span.known { color: light-dark(#12418f, #dbe6ff); background: light-dark(#d3e0fb, #2b4272);
   font-weight: 550; }
@@ -39,11 +39,8 @@ def place(z: int) -> tuple[int, int]:
 
 
 def periodic_table(elements: Iterable[int]) -> None:
-    """All elements, those of the model in colour; a list of a few. ``elements`` are atomic numbers."""
+    """All elements, those of the model in colour. ``elements`` are atomic numbers."""
     known = sorted(set(elements))
-    if len(known) <= FEW or known[-1] > _LAST or known[0] < 1:
-        st.html(f"<div>{html.escape(symbols(known))}</div>")
-        return
     cells = []
     for z in range(1, _LAST + 1):
         row, column = place(z)

@@ -9,7 +9,14 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
-TITLES = {"": "Home", "datasets": "Datasets", "train": "Train", "runs": "Runs", "models": "Models"}
+TITLES = {
+    "": "Home",
+    "datasets": "Datasets",
+    "train": "Train",
+    "foundation": "Foundation models",
+    "runs": "Runs",
+    "models": "Models",
+}
 
 
 def _first_paint(server: Any, page: Page, path: str) -> float:

@@ -15,7 +15,6 @@ from metatomic_ase import MetatomicCalculator
 from test_foundation_parity import ask_mace
 
 from mace_app.__main__ import main
-from mace_app.export import ExportRefused
 from mace_app.model.foundation import (
     AtomsGraphs,
     Foundation,
@@ -96,18 +95,20 @@ def test_an_export_that_disagrees_with_mace_is_not_kept(tmp_path: Path, monkeypa
     """What a mistake in reading the weights would look like: the model is not the one in the file."""
     path = save(build(), tmp_path / "a.model")
 
-    def wrong(foundation: Foundation, *arguments: object) -> object:
-        model = foundation_model(foundation, *arguments)  # type: ignore[arg-type]
+    def wrong(foundation: Foundation, *arguments: object, **options: object) -> object:
+        model = foundation_model(foundation, *arguments, **options)  # type: ignore[arg-type]
         with torch.no_grad():
             model.backbone.readouts[0].linear.weight[0] += 1e-5
         return model
 
     monkeypatch.setattr(task, "foundation_model", wrong)
-    with pytest.raises(ExportRefused, match="disagrees") as refused:
+    with pytest.raises(task.HeadRefused, match="disagrees") as refused:
         task.export_foundation(path, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
     verdicts = {check.label: check.passed for check in refused.value.checks}
     assert not verdicts["energy"] and not verdicts["energy.forces"]
+    table = {row.atoms.get_chemical_formula(): row.differences for row in refused.value.structures}
+    assert len(table) == len(probe_structures([1, 6, 8])) and table["H2O"]["energy"] > 1e-8
 
 
 @pytest.mark.parametrize("kind", ["scale_one", "plain"])

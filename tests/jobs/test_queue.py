@@ -38,12 +38,15 @@ def test_a_training_that_waits_for_its_device_does_not_hold_up_others(queue: Job
     assert claimed(queue, TWO_CARDS) == [("a", "cuda:1"), ("c", "cuda:0"), ("d", "cpu")]
 
 
-def test_light_jobs_go_past_trainings_but_at_most_two_together(queue: JobQueue) -> None:
+def test_light_jobs_go_past_trainings_but_at_most_two_of_a_kind_together(queue: JobQueue) -> None:
     queue.enqueue("train", "a")
     queue.enqueue("train", "b")
     for name in "xyz":
         queue.enqueue("inspect", name)
-    assert claimed(queue, CPU) == [("a", "cpu"), ("x", None), ("y", None)]
+    for name in "uvw":
+        queue.enqueue("foundation", name)
+    assert claimed(queue, CPU) == [("a", "cpu"), ("x", None), ("y", None), ("u", None), ("v", None)]
+    assert queue.place("w") is None, "what does not wait for a device has no place among the trainings"
 
 
 def test_a_folder_has_one_job_at_a_time(queue: JobQueue) -> None:

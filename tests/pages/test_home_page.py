@@ -17,7 +17,7 @@ def test_the_samples_are_in_the_repository_and_small() -> None:
 
 def test_an_empty_workspace_offers_the_samples_and_counts_nothing(open_page: OpenPage) -> None:
     app = open_page("home")
-    assert [metric.value for metric in app.metric] == ["0", "0", "0", "0"]
+    assert [metric.value for metric in app.metric] == ["0", "0", "0", "0", "0"]
     assert {button.key for button in app.button} == {"home-sample-ethanol", "home-sample-copper_emt"}
 
 

@@ -109,7 +109,7 @@ class _Counted:
         self._response.close()
 
     def read(self, amount: int) -> bytes:
-        block: bytes = self._response.read(amount)
+        block: bytes = self._response.read1(amount)  # what has come, so that a slow line is seen to move
         self._come += len(block)
         if not block and self._expected is not None and self._come != self._expected:
             raise _Refused(f"only {self._come} of {self._expected} bytes came before the connection ended")

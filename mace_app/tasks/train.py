@@ -17,6 +17,7 @@ from mace_app.files import read_json, write_json
 from mace_app.jobs import RunFolder
 from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
 from mace_app.options import RunOptions, dump_options, resolve_loss
+from mace_app.published import published_as
 from mace_app.tasks.errors import Stopped, sentence
 from mace_app.tasks.export import native_beside
 from mace_app.tasks.normalisation import normalise
@@ -203,8 +204,18 @@ def fit_normalisation(
 
 def _metadata(options: RunOptions, run: RunFolder) -> ExportMetadata:
     info = run.info()
-    unit = options.training_datasets[0].systems.length_unit or "angstrom"
-    return ExportMetadata(name=info.name, description=f"MACE trained with MACE Studio, run {info.id}", length_unit=unit)
+    description = f"MACE trained with MACE Studio, run {info.id}"
+    file = options.architecture.model.mace_model
+    published = None if file is None else published_as(Path(file).name)
+    if file is not None:
+        known = f"{published.title}, licence {published.licence}" if published else Path(file).name
+        description += f", from {known}"
+    return ExportMetadata(
+        name=info.name,
+        description=description,
+        references={"model": [published.reference]} if published else {},
+        length_unit=options.training_datasets[0].systems.length_unit or "angstrom",
+    )
 
 
 def _finish(
@@ -234,6 +245,11 @@ def _finish(
     native = native_beside(model, run, _held_out(prepared), length_unit)
     splits = _evaluate_splits(model, options, prepared, recorder) if options.final_eval else {}
     _write_report(run, recorder, result, splits, exported, native)
+    if _worse_than_the_file(run, result.best_epoch):
+        recorder.log(
+            "Warning: No epoch was better on the validation set than the foundation file itself (epoch 0). Lower "
+            "`learning_rate`, train less of it (`freeze`), or give more structures."
+        )
     recorder.progress(phase="done", message="Done", eta_seconds=0.0, best_epoch=result.best_epoch)
     if refused is not None:
         raise refused
@@ -244,6 +260,14 @@ def _finish(
         done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
         return "stopped", f"Stopped after {done}; the best, {kept}. Resume continues."
     return "finished", None if result.reason is None else f"{result.reason} The best, {kept}."
+
+
+def _worse_than_the_file(run: RunFolder, best_epoch: int) -> bool:
+    if not (run.path / FOUNDATION_FILE).exists() or best_epoch == 0:
+        return False
+    monitored = {record["epoch"]: record.get("monitored") for record in run.metrics().epochs}
+    before, best = monitored.get(0), monitored.get(best_epoch)
+    return before is not None and best is not None and best > before
 
 
 def _write_report(

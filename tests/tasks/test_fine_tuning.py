@@ -170,6 +170,15 @@ def test_the_energy_goes_on_training_and_the_run_keeps_all_elements(
     assert (run / "model.model").exists()
 
 
+def test_a_training_that_only_harms_says_so(published: Path, labelled: Any, tmp_path: Path) -> None:
+    """The data are the file's own answers, so every step leads away from them."""
+    data = data_file(tmp_path / "data.xyz", labelled())
+    run = trained(tmp_path, tree(published, data, {"energy": ENERGY}, learning_rate=0.1))
+    assert "No epoch was better on the validation set than the foundation file itself" in log_of(run)
+    exported = json.loads((run / "report.json").read_text())["foundation"]
+    assert exported["heads"] == {"energy": "Default"} and exported["licence"] is None
+
+
 def test_a_new_head_alone_trains_is_checkpointed_resumes_and_exports(
     published: Path, labelled: Any, tmp_path: Path
 ) -> None:

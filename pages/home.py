@@ -6,7 +6,7 @@ from mace_app.ui.state import workspace
 st.title("MACE Studio", anchor=False)
 st.markdown(
     "Train machine-learned interatomic potentials on your own structures, here in the browser.  \n"
-    "Bring a file of labelled structures, say what its entries mean, and choose a model.  \n"
+    "Bring a file of labelled structures, say what its entries mean, choose a model; or drop a published MACE file.  \n"
     "You get a checked model that runs in ASE, LAMMPS and i-PI through metatomic. Nothing leaves this machine."
 )
 space = workspace()

@@ -109,23 +109,30 @@ def architecture_rows(architecture: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def scale_rows(facts: Mapping[str, Any]) -> list[dict[str, str]]:
+    digits = _digits(facts)
     return [
-        {"Head": code(head), "Scale": f"{scale:.8g}", "Shift (eV)": _signed(f"{shift:.8g}")}
+        {"Head": code(head), "Scale": f"{scale:.{digits}g}", "Shift (eV)": _signed(f"{shift:.{digits}g}")}
         for head, scale, shift in zip(facts["heads"], facts["scale"], facts["shift"], strict=True)
     ]
 
 
 def energy_rows(facts: Mapping[str, Any]) -> list[dict[str, str]]:
     """One row an element, one column a head, eV."""
+    digits = _digits(facts)
     columns: Sequence[Sequence[float]] = facts["atomic_energies"]
     return [
         {"Element": symbol_}
         | {
-            f"{markdown(head)} (eV)": _signed(f"{energies[row]:.8g}")
+            f"{markdown(head)} (eV)": _signed(f"{energies[row]:.{digits}g}")
             for head, energies in zip(facts["heads"], columns, strict=True)
         }
         for row, symbol_ in enumerate(facts["elements"])
     ]
+
+
+def _digits(facts: Mapping[str, Any]) -> int:
+    """As many as a number of the file has, up to eight."""
+    return 7 if facts["dtype"] == "float32" else 8
 
 
 def _signed(text: str) -> str:

@@ -105,7 +105,7 @@ def _head(space: Workspace, folder: FoundationFolder, drawn: Status, opened: boo
             )
         _buttons(space, folder, status, name, key)
     if status.state == "running":
-        _progress(folder)
+        _progress(folder, several=len((status.facts or {}).get("heads", ())) > 1)
     if status.error is not None:
         st.html(f'<p class="field-error" role="alert">{sentence_html(status.error)}</p>')
     error = st.session_state.pop(f"{key}:error", None)
@@ -179,18 +179,18 @@ def _delete(space: Workspace, folder: FoundationFolder) -> None:
         st.query_params.pop("foundation", None)
 
 
-def _progress(folder: FoundationFolder) -> None:
+def _progress(folder: FoundationFolder, several: bool) -> None:
     try:
         progress = folder.progress()
     except JobsError:
         progress = FoundationProgress()  # it is written anew within a second
-    st.progress(min(max(progress.fraction, 0.0), 1.0), text=progress_words(progress))
+    st.progress(min(max(progress.fraction, 0.0), 1.0), text=progress_words(progress, several))
 
 
-def progress_words(progress: FoundationProgress) -> str:
-    """Phase, head, how much of it, and what is left: ``Downloading · 12 MB of 40 MB · about 8 s left``."""
+def progress_words(progress: FoundationProgress, several: bool = True) -> str:
+    """Phase, head (of ``several``), how much, and what is left: ``Downloading · 12 MB of 40 MB · about 8 s left``."""
     words = [PHASES[progress.phase]]
-    if progress.head is not None:
+    if several and progress.head is not None:
         words.append(f"head {code(progress.head)}")
     if progress.total and progress.done is not None:
         if progress.phase == "downloading":

@@ -22,7 +22,7 @@ def overview(space: Workspace) -> None:
         ("Runs under way", going, page("runs"), "Watch"),
         ("Runs finished", states["finished"] + states["stopped"], page("runs"), "Compare"),
         ("Models", models, page("models"), "Use"),
-        ("Foundation models", len(space.foundations()), page("foundation"), "Export or fine-tune"),
+        ("Foundation models", len(space.foundations()), page("foundation"), "Export"),
     )
     with st.grid(5, min_column_width=150, gap="small", key="home-overview") as grid:
         for title, amount, where, words in cards:

@@ -50,4 +50,5 @@ def test_progress_is_told_in_words() -> None:
     assert progress_words(downloading) == "Downloading · 12 MB of 40 MB · about 8 s left"
     comparing = FoundationProgress("comparing", head="a*b", done=1, total=4)
     assert progress_words(comparing) == "Comparing with the original MACE · head `a*b` · 1 of 4 structures"
+    assert progress_words(comparing, several=False) == "Comparing with the original MACE · 1 of 4 structures"
     assert progress_words(FoundationProgress()) == "Waiting"

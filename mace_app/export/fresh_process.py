@@ -1,8 +1,8 @@
 """Run by ``check.py`` in a process of its own, as any user of the file would: with ASE and metatomic, nothing of ours.
 
 Waits until a line of its input names a folder with ``request.json`` and ``structures.npz``, and writes ``answers.npz``
-there. The first structures are asked again after the others, and often enough that TorchScript has replaced its code, which it does
-after the first calls; first and last answers are handed back.
+there. The first structures are asked again after the others, and often enough that TorchScript has replaced its code,
+which it does after the first calls; first and last answers are handed back.
 """
 
 import json

@@ -88,8 +88,7 @@ def main() -> None:
                 for code, root in codes.items():
                     taken[code].append(export(root, file, Path(folder) / "model.pt"))
             cells = [
-                f"{statistics.median(clock for clock, _ in times):.1f} | {statistics.median(cpu for _, cpu in times):.1f}"
-                for times in taken.values()
+                f"{statistics.median(column):.1f}" for times in taken.values() for column in zip(*times, strict=True)
             ]
             print(f"| {name} | {parameters:,} | {file.stat().st_size / 1e6:.0f} | {' | '.join(cells)} |", flush=True)
 

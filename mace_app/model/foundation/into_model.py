@@ -1,9 +1,11 @@
 """From a file to our own model, with the same energies."""
 
 import torch
+from pydantic import ValidationError
 
 from mace_app.model.config import ModelConfig
 from mace_app.model.foundation.bounds import bounded
+from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.rebuild import put_weights
 from mace_app.model.foundation.source import Foundation
 from mace_app.model.potential import MaceModel
@@ -15,19 +17,32 @@ def foundation_config(foundation: Foundation, target: str = "energy") -> ModelCo
     """Our configuration of the file's energy, all its elements kept."""
     architecture = foundation.architecture
     return ModelConfig(
-        hypers=ModelHypers(
-            mace_head_target=target,
-            r_max=architecture.r_max,
-            num_interactions=architecture.num_interactions,
-            hidden_irreps=architecture.hidden_irreps,
-            MLP_irreps=architecture.MLP_irreps,
-            gate=architecture.gate,  # type: ignore[arg-type]
-        ),
+        hypers=_hypers(foundation, target),
         atomic_types=list(architecture.atomic_numbers),
         targets={target: TargetInfo(target, "energy", "eV", has_forces=True, has_stress=True)},
         avg_num_neighbors=architecture.avg_num_neighbors[0],
         architecture=architecture,
     )
+
+
+def _hypers(foundation: Foundation, target: str) -> ModelHypers:
+    """What describes heads that may be added. The rest is for people, and left at its default where it is nothing that
+    one could train with, such as irreps that stay zero."""
+    architecture = foundation.architecture
+    needed = {"mace_head_target": target, "MLP_irreps": architecture.MLP_irreps, "gate": architecture.gate}
+    shown = {
+        "r_max": architecture.r_max,
+        "num_interactions": architecture.num_interactions,
+        "hidden_irreps": architecture.hidden_irreps,
+        "max_ell": architecture.max_ell,
+        "correlation": max(architecture.correlation),
+    }
+    for values in (needed | shown, needed):
+        try:
+            return ModelHypers.model_validate(values)
+        except ValidationError as error:
+            reason = error.errors()[0]["msg"]
+    raise FoundationError(f"`{foundation.file}` has a readout that is not supported here: {reason}")
 
 
 def foundation_model(

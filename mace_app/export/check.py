@@ -1,12 +1,9 @@
 """Comparing an exported file, run by a fresh process as any user of it would, with the model it was made from."""
 
 import json
-import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mace_app.export.auxiliary import auxiliary_names, auxiliary_references
-from mace_app.export.errors import ExportRefused
+from mace_app.export.fresh import FreshProcess, half_the_threads
 from mace_app.export.references import (
     RELATIVE_TOLERANCE,
     Reference,
@@ -26,13 +23,17 @@ from mace_app.export.references import (
 )
 from mace_app.model import GraphSource, MaceModel
 
-_TIMEOUT = 900
+SCRIPT = "fresh_process.py"
 
 
 @dataclass(frozen=True)
 class ExportCheck:
-    """The largest difference between file and model in one label, over ``structures`` structures; ``by_structure``
-    has that of each one by its place among those that were compared."""
+    """How far file and model are apart in one label, over ``structures`` structures.
+
+    ``max_difference`` and ``tolerance`` are those of the structure that comes closest to what is allowed for it, or
+    goes beyond: a large energy may differ by more than a small one. ``by_structure`` has the difference of each structure by
+    its place among those that were compared.
+    """
 
     label: str
     max_difference: float
@@ -75,10 +76,12 @@ def compare_in_fresh_process(
     length_unit: str,
     max_structures: int,
     original: Original | None = None,
+    process: FreshProcess | None = None,
 ) -> list[ExportCheck]:
     """One check for each label and each auxiliary output of a metatomic file. Stress is compared where a structure is
     periodic in all directions, as ASE has it. With an ``original``, of a model all of whose targets are energies in
-    eV, it is the one the file must agree with; features are always those of ``model``."""
+    eV, it is the one the file must agree with; features are always those of ``model``.
+    ``process`` may have been started for ``SCRIPT`` already."""
     targets = [
         {
             "name": name,
@@ -101,7 +104,7 @@ def compare_in_fresh_process(
         return references(model, arrays, in_angstrom(length_unit)) | auxiliary_references(model, arrays)
 
     return compare(
-        model, file, structures, length_unit, max_structures, "fresh_process.py", targets + auxiliary, expected
+        model, file, structures, length_unit, max_structures, process or SCRIPT, targets + auxiliary, expected
     )
 
 
@@ -111,25 +114,27 @@ def compare(
     structures: GraphSource,
     length_unit: str,
     max_structures: int,
-    script: str,
+    process: FreshProcess | str,
     outputs: list[dict[str, Any]],
     expected: Callable[[Mapping[str, np.ndarray]], dict[str, Reference]],
 ) -> list[ExportCheck]:
-    """Let ``script`` of this package answer for ``file`` and compare its first and last answer with ``expected``."""
+    """Let ``process``, or a new one for a script of this package, answer for ``file``, and compare its first and last
+    answer with ``expected``."""
     count = min(len(structures), max_structures)
     chosen = np.unique(np.linspace(0, len(structures) - 1, count).round().astype(int))
     singles = [structures.collate([int(index)]) for index in chosen]
     request = {"model": str(file.resolve()), "structures": len(singles), "outputs": outputs}
-    with tempfile.TemporaryDirectory(prefix="mace-studio-export-") as folder:
+    with FreshProcess(process) if isinstance(process, str) else nullcontext(process) as fresh:
         shown = structure_arrays(singles, in_angstrom(length_unit))
-        np.savez(Path(folder) / "structures.npz", allow_pickle=False, **shown)
-        (Path(folder) / "request.json").write_text(json.dumps(request), encoding="utf-8")
-        with ThreadPoolExecutor(max_workers=1) as pool:  # our own answers meanwhile
-            waiting = pool.submit(_answers, script, Path(folder))
+        np.savez(fresh.folder / "structures.npz", allow_pickle=False, **shown)
+        (fresh.folder / "request.json").write_text(json.dumps(request), encoding="utf-8")
+        with ThreadPoolExecutor(max_workers=1) as pool, half_the_threads():  # our own answers meanwhile
+            waiting = pool.submit(fresh.answers)
             wanted = [expected(arrays) for arrays in singles]
         answers = waiting.result()
     differences: dict[str, dict[int, float]] = {}
-    magnitudes: dict[str, float] = {}
+    allowed: dict[str, dict[int, float]] = {}
+    relative = RELATIVE_TOLERANCE[model.dtype]
     for index, found in enumerate(wanted):
         for label, (reference, magnitude) in found.items():
             given = [answers[f"{index}:{label}:first"]]
@@ -137,19 +142,21 @@ def compare(
                 given.append(answers[f"{index}:{label}:last"])
             largest = float(np.max([_largest(answer, reference) for answer in given]))
             differences.setdefault(label, {})[index] = largest
-            magnitudes[label] = max(magnitudes.get(label, 0.0), magnitude)
-    relative = RELATIVE_TOLERANCE[model.dtype]
-    return [
-        ExportCheck(
-            label,
-            float(np.max(list(found.values()))),
-            relative * magnitudes[label],
-            _unit(model, label),
-            len(found),
-            found,
-        )
-        for label, found in differences.items()
-    ]
+            allowed.setdefault(label, {})[index] = relative * magnitude
+    checks = []
+    for label, values in differences.items():
+        bounds = allowed[label]
+        used = {index: _part_used(value, bounds[index]) for index, value in values.items()}
+        worst = max(used, key=used.__getitem__)
+        checks.append(ExportCheck(label, values[worst], bounds[worst], _unit(model, label), len(values), values))
+    return checks
+
+
+def _part_used(difference: float, allowed: float) -> float:
+    """Of what is allowed; without end for a difference that is no number."""
+    if difference == 0:
+        return 0.0
+    return difference / allowed if np.isfinite(difference) and allowed > 0 else float("inf")
 
 
 def _largest(answer: np.ndarray, reference: np.ndarray) -> float:
@@ -157,30 +164,6 @@ def _largest(answer: np.ndarray, reference: np.ndarray) -> float:
     if answer.shape != reference.shape or not np.isfinite(answer).all():
         return float("nan")
     return float(np.abs(answer - reference).max(initial=0.0))
-
-
-def _answers(script: str, folder: Path) -> dict[str, np.ndarray]:
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    environment["CUDA_VISIBLE_DEVICES"] = ""
-    try:
-        process = subprocess.run(
-            [sys.executable, "-P", str(Path(__file__).with_name(script)), str(folder)],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT,
-            start_new_session=True,  # a Ctrl-C or a stop asks the training to finish, not this check to die
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportRefused(
-            f"The exported file was loaded in a fresh process, which gave no answer within {_TIMEOUT} s."
-        ) from error
-    if process.returncode != 0:
-        lines = process.stderr.strip().splitlines() or [f"it ended with code {process.returncode}"]
-        raise ExportRefused(f"The exported file could not be run in a fresh process: {lines[-1]}")
-    with np.load(folder / "answers.npz") as answers:
-        return dict(answers)
 
 
 def _through_calculator(model: MaceModel, name: str) -> bool:

@@ -1,6 +1,6 @@
 """Run by ``native.py`` in a process of its own: a ``.model`` file in mace-torch's ASE calculator, nothing of ours.
 
-Takes a folder with ``request.json`` and ``structures.npz`` and writes ``answers.npz`` there, as ``fresh_process.py``.
+Reads the name of a folder from its input and answers as ``fresh_process.py`` does.
 """
 
 import contextlib
@@ -14,11 +14,15 @@ import numpy as np
 from ase import Atoms
 
 
-def main(folder: Path) -> None:
+def main() -> None:
     warnings.simplefilter("ignore")
     with contextlib.redirect_stdout(io.StringIO()):
         from mace.calculators import MACECalculator
 
+    name_of_folder = sys.stdin.readline().strip()
+    if not name_of_folder:
+        return  # nobody asks any more
+    folder = Path(name_of_folder)
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     answers: dict[str, np.ndarray] = {}
     with np.load(folder / "structures.npz") as arrays:
@@ -43,4 +47,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

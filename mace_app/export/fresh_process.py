@@ -1,8 +1,8 @@
 """Run by ``check.py`` in a process of its own, as any user of the file would: with ASE and metatomic, nothing of ours.
 
-Takes a folder with ``request.json`` and ``structures.npz`` and writes ``answers.npz`` there. The first
-structures are asked again after the others, and often enough that TorchScript has replaced its code, which it does
-after the first calls; first and last answers are handed back.
+Waits until a line of its input names a folder with ``request.json`` and ``structures.npz``, and writes ``answers.npz``
+there. The first structures are asked again after the others, and often enough that TorchScript has replaced its code,
+which it does after the first calls; first and last answers are handed back.
 """
 
 import json
@@ -29,6 +29,8 @@ def variant_of(name: str) -> str:
 
 
 def through_calculator(atoms: Atoms, output: dict[str, Any], calculator: MetatomicCalculator) -> dict[str, np.ndarray]:
+    """One energy in its unit, its forces and stress in eV and Å, and the calculator's additional outputs, computed
+    with them at once as ASE's own dynamics would: large models are slow."""
     name = output["name"]
     derivatives = ["forces"] * output["forces"] + ["stress"] * (output["stress"] and bool(atoms.pbc.all()))
     answers = {}
@@ -36,10 +38,11 @@ def through_calculator(atoms: Atoms, output: dict[str, Any], calculator: Metatom
         request = {name: ModelOutput(unit=output["unit"], sample_kind=output["sample_kind"])}
         answers[name] = values_of(calculator.run_model(atoms, request)[name])
     atoms = atoms.copy()
-    if derivatives:  # at once, as ASE's own dynamics do: large models are slow
+    if derivatives:
         atoms.calc = calculator
         calculator.calculate(atoms, ["energy", *derivatives], all_changes)
         answers.setdefault(name, np.array([[atoms.get_potential_energy()]]))
+        answers |= {other: values_of(tensor) for other, tensor in calculator.additional_outputs.items()}
     if "forces" in derivatives:
         answers[f"{name}.forces"] = atoms.get_forces()
     if "stress" in derivatives:
@@ -97,8 +100,20 @@ def to_numpy(values: torch.Tensor) -> np.ndarray:
     return values.detach().cpu().numpy()
 
 
-def main(folder: Path) -> None:
+def asked_beside(energies: list[dict[str, Any]], others: list[dict[str, Any]]) -> dict[str, ModelOutput]:
+    """Outputs without derivatives, which the calculator of the first of ``energies`` can be asked for in passing."""
+    if not energies or not (energies[0]["forces"] or energies[0]["stress"]):
+        return {}
+    plain = [output for output in others if not output["forces"] and not output["stress"]]
+    return {o["name"]: ModelOutput(unit=o["unit"], sample_kind=o["sample_kind"]) for o in plain}
+
+
+def main() -> None:
     warnings.simplefilter("ignore")
+    name = sys.stdin.readline().strip()
+    if not name:
+        return  # nobody asks any more
+    folder = Path(name)
     request = json.loads((folder / "request.json").read_text(encoding="utf-8"))
     with np.load(folder / "structures.npz") as arrays:
         structures = [
@@ -113,9 +128,12 @@ def main(folder: Path) -> None:
     model = load_atomistic_model(request["model"])
     energies = [output for output in request["outputs"] if output["through"] == "calculator"]
     others = [output for output in request["outputs"] if output["through"] == "metatomic"]
+    beside = asked_beside(energies, others)
+    others = [output for output in others if output["name"] not in beside]
     calculators = {
         output["name"]: MetatomicCalculator(
             model,
+            additional_outputs=beside if output is energies[0] else None,
             device="cpu",
             check_consistency=True,
             variants={"energy": variant_of(output["name"])} if variant_of(output["name"]) else None,
@@ -139,4 +157,4 @@ def main(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main()

@@ -10,8 +10,9 @@ import torch
 from metatomic.torch import AtomisticModel, ModelCapabilities, ModelMetadata, ModelOutput
 
 from mace_app.export.auxiliary import auxiliary_names, describe
-from mace_app.export.check import ExportCheck, Original, compare_in_fresh_process
+from mace_app.export.check import SCRIPT, ExportCheck, Original, compare_in_fresh_process
 from mace_app.export.errors import ExportRefused
+from mace_app.export.fresh import FreshProcess
 from mace_app.export.keeping import keep_if_it_agrees, usable_path
 from mace_app.export.module import ExportedModel
 from mace_app.export.names import metatomic_unit, needs_unit
@@ -64,16 +65,18 @@ def export_metatomic(
     Raises ExportRefused otherwise; then there is no new file, and an old one at ``path`` is as it was.
     """
     path = usable_path(path, ".pt", "metatomic file", structures)
-    atomistic = build_atomistic_model(model, metadata)
-    checks = keep_if_it_agrees(
-        path,
-        save=atomistic.save,
-        compare=lambda file: compare_in_fresh_process(
-            model, file, structures, metadata.length_unit, max_structures, original
-        ),
-        refusal="The exported file disagrees with the model in {labels}, so it was not kept. Report this with the "
-        "table below.",
-    )
+    check_exportable(model, metadata)
+    with FreshProcess(SCRIPT) as process:
+        atomistic = build_atomistic_model(model, metadata)
+        checks = keep_if_it_agrees(
+            path,
+            save=atomistic.save,
+            compare=lambda file: compare_in_fresh_process(
+                model, file, structures, metadata.length_unit, max_structures, original, process
+            ),
+            refusal="The exported file disagrees with the model in {labels}, so it was not kept. Report this with the "
+            "table below.",
+        )
     return ExportReport(path.name, sha256_of(path), checks)
 
 

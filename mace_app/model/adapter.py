@@ -99,6 +99,32 @@ class ScriptableAttentionBlock(_AttentionBlock):
         return self.reshape(self.linear(message) / self.avg_num_neighbors), skip
 
 
+@e3nn_jit.compile_mode("script")
+class SoftTransform(torch.nn.Module):
+    """The transform of distances that mace-torch called ``Soft`` until 0.3.9, which later releases can't build:
+    x + ½ tanh(−t − a·t^b) + ½ with t = x over a quarter of the summed covalent radii."""
+
+    a: torch.Tensor
+    b: torch.Tensor
+    covalent_radii: torch.Tensor
+
+    def __init__(self, radii: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("covalent_radii", radii)
+        self.register_buffer("a", torch.zeros((), dtype=radii.dtype))
+        self.register_buffer("b", torch.ones((), dtype=radii.dtype))
+
+    def forward(
+        self, x: torch.Tensor, node_attrs: torch.Tensor, edge_index: torch.Tensor, atomic_numbers: torch.Tensor
+    ) -> torch.Tensor:
+        z = atomic_numbers[torch.argmax(node_attrs, dim=1)].unsqueeze(-1).to(torch.int64)
+        reduced = 4 * x / (self.covalent_radii[z[edge_index[0]]] + self.covalent_radii[z[edge_index[1]]])
+        return x + 0.5 * torch.tanh(-reduced - self.a * torch.pow(reduced, self.b)) + 0.5
+
+
+# How ``Architecture.distance_transform`` names ``SoftTransform``.
+OLD_SOFT = "Soft of 0.3.9"
+
 _INTERACTIONS = {
     **mace_modules.interaction_classes,
     "RealAgnosticAttResidualInteractionBlock": ScriptableAttentionBlock,
@@ -197,7 +223,7 @@ def build_architecture(
 
     Weights are random and coupling coefficients are placeholders: both have to be loaded. ``atomic_energies`` is
     [elements] or [heads, elements] in the order of ``architecture.atomic_numbers``. Unless ``scriptable``, only
-    mace-torch's own classes occur.
+    mace-torch's own classes occur, as far as it still has them.
     """
     a = architecture
     classes = _INTERACTIONS if scriptable else dict(mace_modules.interaction_classes)
@@ -224,7 +250,7 @@ def build_architecture(
         "use_so3": a.use_so3,
         "use_agnostic_product": a.use_agnostic_product,
         "use_last_readout_only": a.use_last_readout_only,
-        "distance_transform": a.distance_transform or "None",
+        "distance_transform": "Soft" if a.distance_transform == OLD_SOFT else a.distance_transform or "None",
         "edge_irreps": None if a.edge_irreps is None else o3.Irreps(a.edge_irreps),
         "use_edge_irreps_first": a.use_edge_irreps_first,
         "radial_MLP": list(a.radial_MLP),
@@ -241,6 +267,9 @@ def build_architecture(
             mace = mace_modules.ScaleShiftMACE(**arguments, atomic_inter_scale=scale, atomic_inter_shift=shift)
     for interaction, neighbours in zip(mace.interactions, a.avg_num_neighbors, strict=True):
         interaction.avg_num_neighbors = neighbours
+    if a.distance_transform == OLD_SOFT:
+        radial = mace.radial_embedding
+        radial.distance_transform = SoftTransform(radial.distance_transform.covalent_radii)
     return mace
 
 

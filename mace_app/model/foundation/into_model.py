@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
+from pydantic import ValidationError
 
 from mace_app.model.config import ModelConfig
 from mace_app.model.foundation.bounds import bounded
+from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.rebuild import put_weights
 from mace_app.model.foundation.source import Foundation
 from mace_app.model.potential import MaceModel
@@ -19,17 +21,29 @@ def foundation_config(foundation: Foundation, target: str = "energy") -> ModelCo
     """Our configuration of the file's energy, all its elements kept."""
     architecture = foundation.architecture
     return ModelConfig(
-        hypers=ModelHypers(
-            mace_model=foundation.file if foundation.file.endswith(".model") else f"{foundation.file}.model",
-            mace_head_target=target,
-            MLP_irreps=architecture.MLP_irreps,
-            gate=architecture.gate,  # type: ignore[arg-type]
-        ),
+        hypers=_hypers(foundation, target),
         atomic_types=list(architecture.atomic_numbers),
         targets={target: TargetInfo(target, "energy", "eV", has_forces=True, has_stress=True)},
         avg_num_neighbors=architecture.avg_num_neighbors[0],
         architecture=architecture,
     )
+
+
+def _hypers(foundation: Foundation, target: str) -> ModelHypers:
+    """What describes heads that may be added; the rest is in the architecture."""
+    architecture = foundation.architecture
+    name = foundation.file if foundation.file.endswith(".model") else f"{foundation.file}.model"
+    values = {
+        "mace_model": name,
+        "mace_head_target": target,
+        "MLP_irreps": architecture.MLP_irreps,
+        "gate": architecture.gate,
+    }
+    try:
+        return ModelHypers.model_validate(values)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"]
+        raise FoundationError(f"`{foundation.file}` has a readout that is not supported here: {reason}") from None
 
 
 def foundation_model(

@@ -11,7 +11,12 @@ from mace_app.model.architecture import Architecture
 
 
 class Judge:
-    """The rebuilt model of a file, asked as mace-torch's ASE calculator asks it."""
+    """The rebuilt model of a file, asked as mace-torch's ASE calculator asks it.
+
+    torch's default dtype stays what it is, also as there: in it mace-torch, and with it our own model and its exports,
+    multiplies the charges of nuclei that repel each other, 6e-8 of that energy. Releases before 0.3.16 set it to the
+    dtype of the model first.
+    """
 
     def __init__(self, native: Any, architecture: Architecture, head: int) -> None:
         self._native = native

@@ -18,7 +18,8 @@ _SEED = 20240731
 def probe_structures(elements: Sequence[int]) -> list[Atoms]:
     """Small molecules, crystals of one element, and mixtures in which up to 24 elements occur, at distances near the
     sums of covalent radii; atoms are displaced and cells sheared, so that no force or stress vanishes by symmetry. In
-    one mixture atoms are pressed together, so that repulsion between them acts. Å."""
+    the mixture of the largest, where that costs the fewest neighbours, atoms are pressed together, so that repulsion
+    between them acts. Å."""
     generator = np.random.default_rng(_SEED)
     known = sorted(set(elements), key=lambda z: (covalent_radii[z], z))
     structures = [*_molecules(set(known)), *_crystals(sorted(known))]
@@ -28,7 +29,7 @@ def probe_structures(elements: Sequence[int]) -> list[Atoms]:
     picked = np.unique(np.linspace(0, len(known) - 1, _MIXTURES * _IN_A_MIXTURE).round().astype(int))
     groups = np.array_split(np.array(known)[picked], max(1, min(_MIXTURES, len(picked) // 4)))
     for index, group in enumerate(groups):
-        structures.append(_mixture(group, 0.9 if index == 0 else 1.05, generator))
+        structures.append(_mixture(group, 0.9 if index == len(groups) - 1 else 1.05, generator))
     structures.append(_chain(np.array(known), generator))
     return structures
 

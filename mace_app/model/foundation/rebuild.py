@@ -35,10 +35,13 @@ _IGNORED = {
     "_is_full_backward_hook",
     "_version",
 }
+# Of a linear layer, where ``_same_linear``.
+_WRITTEN_DIFFERENTLY = {"irreps_in", "instructions"}
 # e3nn's gate, which mace-torch replaced by its own in 0.3.16; it holds no weights.
 _GATE = "equivariant_nonlin"
-# Buffers that older versions had and none uses any more.
-_OBSOLETE = ("pair_repulsion_fn.r_max", "pair_repulsion_fn.cutoff.p", "pair_repulsion_fn.cutoff.r_max")
+# What older versions had and never used: repulsion ends at the covalent radii.
+_UNUSED = "pair_repulsion_fn.cutoff"
+_OBSOLETE = ("pair_repulsion_fn.r_max", f"{_UNUSED}.p", f"{_UNUSED}.r_max")
 
 
 def rebuild(foundation: Foundation) -> torch.nn.Module:
@@ -100,7 +103,7 @@ def compare_parts(foundation: Foundation, native: torch.nn.Module) -> None:
     """Every part the file names must be there, of the same class, with equal attributes. Raises FoundationError."""
     parts = dict(native.named_modules(remove_duplicate=False))
     for module in foundation.root.walk():
-        if module.type.startswith("torch.fx.") or f"{module.path}.".find(f".{_GATE}.") >= 0:
+        if module.type.startswith("torch.fx.") or f".{_GATE}." in f"{module.path}." or module.path == _UNUSED:
             continue
         part = parts.get(module.path)
         found = type(part).__name__ if part is not None else "nothing"
@@ -110,12 +113,55 @@ def compare_parts(foundation: Foundation, native: torch.nn.Module) -> None:
 
 
 def _compare_attributes(file: str, module: Module, part: Any) -> None:
+    skipped = _IGNORED | _WRITTEN_DIFFERENTLY if module.name == "Linear" and _same_linear(module, part) else _IGNORED
     for name, value in module.attributes.items():
-        if name in _IGNORED or name not in part.__dict__:
+        if name in skipped or name not in part.__dict__:
             continue
         ours, theirs = _plain_of(part.__dict__[name]), plain(value)
         if ours is not UNKNOWN and theirs is not UNKNOWN and not _same(ours, theirs):
             raise _different(file, f"{module.path}.{name}", str(theirs)[:60], str(ours)[:60])
+
+
+def _same_linear(module: Module, part: Any) -> bool:
+    """Whether two linear layers are the same function of the same weights, although one of them sees neighbouring
+    irreps of one kind as a single one. mace-torch joined them until 0.3.12: [m1 + m2, n] weights are those of [m1, n]
+    and [m2, n], one after the other, and e3nn's normalisation counts all inputs of an output in both."""
+    outputs = module.value("irreps_out")
+    inputs = module.value("irreps_in")
+    if outputs != str(part.irreps_out) or len(set(irrep.ir for irrep in part.irreps_out)) < len(part.irreps_out):
+        return False
+    if not isinstance(inputs, str) or not inputs or _joined(inputs) != str(part.irreps_in.simplify()):
+        return False
+    theirs, ours = _paths(module.value("instructions")), _paths(_plain_of(part.instructions))
+    return theirs is not None and ours is not None and _same(theirs, ours)
+
+
+def _joined(irreps: str) -> str:
+    """Neighbours of one kind as one, as e3nn writes them."""
+    found: list[list[Any]] = []
+    for entry in irreps.split("+"):
+        number, _, kind = entry.partition("x")
+        if found and found[-1][1] == kind:
+            found[-1][0] += int(number)
+        else:
+            found.append([int(number), kind])
+    return "+".join(f"{number}x{kind}" for number, kind in found)
+
+
+def _paths(instructions: Any) -> tuple[Any, ...] | None:
+    """For every output: how many inputs it has, how many copies it makes of them, and what they are multiplied by."""
+    found: dict[Any, list[Any]] = {}
+    for instruction in instructions if isinstance(instructions, tuple) else ():
+        if not isinstance(instruction, tuple) or len(instruction) != 4 or not isinstance(instruction[2], tuple):
+            return None
+        _, output, shape, factor = instruction
+        if len(shape) != 2:
+            return None
+        entry = found.setdefault(output, [0, shape[1], factor])
+        if entry[1:] != [shape[1], factor]:
+            return None
+        entry[0] += shape[0]
+    return tuple((output, *found[output]) for output in sorted(found))
 
 
 def _different(file: str, where: str, theirs: str, ours: str) -> FoundationError:

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from mace_app.model.adapter import OLD_SOFT
 from mace_app.model.architecture import Architecture
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.modules import Module
@@ -148,7 +149,7 @@ def recover_architecture(root: Module, tensors: Mapping[str, torch.Tensor], file
         radial_type=_RADIAL[basis.name],
         num_bessel=_count(read, "radial_embedding", "out_dim"),
         num_polynomial_cutoff=read.whole("radial_embedding.cutoff_fn.p"),
-        distance_transform=_TRANSFORMS[transform.name] if transform is not None else None,
+        distance_transform=_transform(transform),
         apply_cutoff=radial.value("apply_cutoff", True) is not False,
         max_ell=max(irrep.l for irrep in parse_irreps(harmonics)),
         use_so3=all(irrep.p == 1 for irrep in parse_irreps(harmonics)) and len(parse_irreps(harmonics)) > 1,
@@ -174,6 +175,14 @@ def recover_architecture(root: Module, tensors: Mapping[str, torch.Tensor], file
         pair_repulsion="pair_repulsion_fn" in root.children,
         atomic_numbers=elements,
     )
+
+
+def _transform(transform: Module | None) -> str | None:
+    if transform is None:
+        return None
+    if transform.name == "SoftTransform" and "alpha" not in transform.tensors:
+        return OLD_SOFT
+    return _TRANSFORMS[transform.name]
 
 
 def _count(read: _Reader, path: str, attribute: str) -> int:

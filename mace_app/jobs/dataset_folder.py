@@ -1,7 +1,6 @@
 """A dataset is a folder: where its file lies, what the inspection found, and how a person mapped keys to targets."""
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -205,21 +204,3 @@ class DatasetFolder:
         if not isinstance(value, dict):
             raise WorkspaceError(f"{path} is damaged: it holds no JSON object. Delete the file, or the dataset.")
         return value
-
-
-def readable_file(path: Path | str) -> Path:
-    """A path on this machine that a person named, made absolute; WorkspaceError if no file can be read there."""
-    absolute = Path(path).expanduser()
-    try:
-        absolute = absolute.resolve()
-        if not absolute.exists():
-            raise WorkspaceError(
-                f"There is no file {absolute}. Check the path; it is one of the machine the app runs on."
-            )
-        if not absolute.is_file():
-            raise WorkspaceError(f"{absolute} is not a file. Name the file with the structures.")
-        if not os.access(absolute, os.R_OK):
-            raise WorkspaceError(f"The app may not read {absolute}. Change the file's permissions.")
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"The path {str(path)!r} cannot be used: {error}.") from error
-    return absolute

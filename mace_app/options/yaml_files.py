@@ -132,7 +132,8 @@ def to_json_schema() -> dict[str, Any]:
     return RunOptions.model_json_schema()
 
 
-def _paths(options: RunOptions) -> list[tuple[tuple[str, ...], str]]:
+def named_files(options: RunOptions) -> list[tuple[tuple[str, ...], str]]:
+    """Every path that options name, with its place: structures, labels, indices, runs to take normalisation from."""
     paths = []
     for place, dataset in options.all_datasets():
         paths.append(((*place, "systems", "read_from"), dataset.systems.read_from))
@@ -155,7 +156,7 @@ def missing_files(options: RunOptions) -> list[Problem]:
     """The files that options name and that are not there."""
     return [
         Problem(place, f"There is no file `{path}`; looked for {Path(path).absolute()}.")
-        for place, path in _paths(options)
+        for place, path in named_files(options)
         if not Path(path).exists()
     ]
 
@@ -163,7 +164,7 @@ def missing_files(options: RunOptions) -> list[Problem]:
 def with_absolute_paths(options: RunOptions) -> RunOptions:
     """The same options with every path made absolute, so that a process started elsewhere finds the files."""
     mapping = options.model_dump()
-    for place, path in _paths(options):
+    for place, path in named_files(options):
         entry: Any = mapping
         for part in place[:-1]:
             entry = entry[int(part)] if isinstance(entry, list) else entry[part]

@@ -33,7 +33,7 @@ class KnownHosts:
         server = scope.get("server")
         # Another program than `streamlit run` may have bound the server to an address that the options don't say.
         if self.access.token is None and server is not None and server[1] is not None and not is_loopback(server[0]):
-            return (
+            return 403, (
                 f"This server is set up for its own machine only. Start it with {TOKEN_VARIABLE} to use it from others."
             )
         given = headers.getlist("host")

@@ -47,7 +47,7 @@ def socket(server: Server, **headers: str) -> Iterator[ClientConnection]:
     """The WebSocket of the pages, with these headers besides those of the protocol."""
     url = server.url.replace("http", "ws", 1) + "/_stcore/stream"
     with connect(
-        url, additional_headers=headers, subprotocols=["streamlit"], open_timeout=60, max_size=None
+        url, additional_headers=headers, subprotocols=["streamlit"], open_timeout=60, max_size=None, max_queue=None
     ) as connection:  # type: ignore[list-item]
         yield connection
 

@@ -7,7 +7,14 @@ import pytest
 from app_server import Server
 from talking import ask, socket_status
 
-ADDRESSES = ("/", "/train", "/_stcore/health", "/_stcore/host-config", "/static/index.html", "/downloads/runs/a/model.pt")
+ADDRESSES = (
+    "/",
+    "/train",
+    "/_stcore/health",
+    "/_stcore/host-config",
+    "/static/index.html",
+    "/downloads/runs/a/model.pt",
+)
 
 
 def port_of(server: Server) -> int:

@@ -79,7 +79,7 @@ class TokenGate:
             return page
         if not hmac.compare_digest(given.encode("utf-8", "replace"), self._token):
             self._wrong.note(client)
-            return login_page(place, "That is not the token of this server. It is printed anew at each start.", 403)
+            return login_page(place, "That is not the token of this server. It may have been started anew since.", 403)
         answer = RedirectResponse(place, 303, headers={"Cache-Control": "no-store"})
         answer.set_cookie(
             cookie_name(scope), self._cookie, httponly=True, samesite="lax", secure=scope.get("scheme") == "https"

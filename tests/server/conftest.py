@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from app_server import Server, end_workers, launch
-
-TOKEN = "a-token-of-24-characters"
+from talking import TOKEN
 
 
 def _running(factory: pytest.TempPathFactory, environment: dict[str, str]) -> Iterator[Server]:

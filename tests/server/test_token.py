@@ -8,8 +8,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from app_server import ROOT, Server, free_port
-from conftest import TOKEN
-from talking import ask, socket_status
+from talking import TOKEN, ask, socket_status
 
 ADDRESSES = (
     "/",

@@ -33,8 +33,8 @@ input:focus-visible, button:focus-visible {{ outline: 3px solid light-dark(#2f5f
 <body>
 <main>
 <h1>MACE Studio</h1>
-<p>This server asks for its token. Who started it chose one, or finds it in the address that was printed at the start; in
-a container <code>docker logs</code> shows it.</p>
+<p>This server asks for its token. Who started it chose one, or finds it in the address that was printed at the start;
+in a container <code>docker logs</code> shows it.</p>
 {problem}<form method="post" action="/login">
 <label for="token">Token</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>

@@ -22,5 +22,6 @@ VOLUME /workspace
 EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
-# Inside a container every interface is the container's own; publish the port on 127.0.0.1, as the README shows.
+# Inside a container every interface is the container's own; publish the port on 127.0.0.1, as the README shows. The server then asks for a token,
+# which `docker logs` shows, and reads data of its workspace only until MACE_APP_DATA_ROOTS names folders.
 CMD ["streamlit", "run", "app.py", "--server.address", "0.0.0.0", "--server.port", "8501"]

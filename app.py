@@ -1,22 +1,21 @@
 """MACE Studio. Start with `streamlit run app.py`."""
 
+import sys
 from pathlib import Path
 
 import streamlit as st
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from mace_app.ui.preload import preload
 from mace_app.ui.routes import routes
+from mace_app.ui.server import AccessError, lifespan_of, middleware, server_access
 
 # The script lies outside this folder on purpose: beside a folder named `pages`, a fresh server would answer a deep link
 # with Streamlit's old page discovery instead of ours.
 SCRIPT = Path(__file__).resolve().parent / "mace_app" / "ui" / "shell.py"
 
+try:
+    access = server_access()
+except AccessError as error:
+    sys.exit(str(error))
 preload()
-app = st.App(
-    SCRIPT,
-    routes=routes(),
-    # Streamlit checks the host of its own pages only; without this, DNS rebinding would reach the downloads.
-    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(st.get_option("server.allowedHosts")))],
-)
+app = st.App(SCRIPT, routes=routes(), middleware=middleware(access), lifespan=lifespan_of(access))

@@ -31,8 +31,8 @@ class ExportCheck:
     """How far file and model are apart in one label, over ``structures`` structures.
 
     ``max_difference`` and ``tolerance`` are those of the structure that comes closest to what is allowed for it, or
-    goes beyond: a large energy may differ by more than a small one. ``by_structure`` has the difference of each structure by
-    its place among those that were compared.
+    goes beyond: a large energy may differ by more than a small one. ``by_structure`` has the difference of each
+    structure by its place among those that were compared.
     """
 
     label: str

@@ -1,7 +1,6 @@
 """What folders of added files have in common: a file stored or named, a name that is shown, small files of JSON."""
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
@@ -81,21 +80,3 @@ class SourceFolder:
         if not isinstance(value, dict):
             raise WorkspaceError(f"{path} is damaged: it holds no JSON object. Delete the file, or the {self.thing}.")
         return value
-
-
-def readable_file(path: Path | str, what: str = "the file with the structures") -> Path:
-    """A path on this machine that a person named, made absolute; WorkspaceError if no file can be read there."""
-    absolute = Path(path).expanduser()
-    try:
-        absolute = absolute.resolve()
-        if not absolute.exists():
-            raise WorkspaceError(
-                f"There is no file {absolute}. Check the path; it is one of the machine the app runs on."
-            )
-        if not absolute.is_file():
-            raise WorkspaceError(f"{absolute} is not a file. Name {what}.")
-        if not os.access(absolute, os.R_OK):
-            raise WorkspaceError(f"The app may not read {absolute}. Change the file's permissions.")
-    except (OSError, ValueError) as error:
-        raise WorkspaceError(f"The path {str(path)!r} cannot be used: {error}.") from error
-    return absolute

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mace_app.files import read_json
 from mace_app.jobs import processes
+from mace_app.jobs.data_roots import allowed_path, readable_file
 from mace_app.jobs.dataset_folder import DatasetFolder
 from mace_app.jobs.errors import RunFolderError, WorkspaceError
 from mace_app.jobs.foundation_folder import FoundationFolder
@@ -18,11 +19,11 @@ from mace_app.jobs.names import display_name, is_folder_name, run_id, safe_file_
 from mace_app.jobs.queue import JobQueue
 from mace_app.jobs.run_folder import RunFolder
 from mace_app.jobs.run_state import ACTIVE_STATES, RESUMABLE_STATES, StopMode
-from mace_app.jobs.source_folder import SourceFolder, readable_file
+from mace_app.jobs.source_folder import SourceFolder
 from mace_app.published import DOWNLOADABLE
 
 if TYPE_CHECKING:
-    from mace_app.options import RunOptions
+    from mace_app.options import Problem, RunOptions
 
 ENVIRONMENT_VARIABLE = "MACE_APP_WORKSPACE"
 MOST_ATTEMPTS = 1000
@@ -92,7 +93,7 @@ class Workspace:
         folder = DatasetFolder(building)
         try:
             if isinstance(source, Path | str):
-                path = readable_file(source)
+                path = readable_file(source, self.root)
                 shown = display_name(name, path.stem)
                 folder.write_source(shown, path.name, path)
             else:
@@ -170,7 +171,7 @@ class Workspace:
 
         def fill(folder: FoundationFolder) -> str:
             if isinstance(source, Path | str):
-                path = readable_file(source, "the `.model` file")
+                path = readable_file(source, self.root, "the `.model` file")
                 shown = display_name(name, path.stem)
                 folder.write_source(shown, path.name, path)
                 return shown
@@ -259,15 +260,39 @@ class Workspace:
     def create_run(self, options: "RunOptions | Mapping[str, Any] | str", name: str) -> RunFolder:
         """Make a run and queue it. Options as an object, a mapping or YAML; OptionsError if they do not hold.
 
-        The stored options are complete: every default is written out, and every path is absolute.
+        The stored options are complete: every default is written out, and every path is absolute. WorkspaceError for a
+        file outside the data roots (`data_roots`).
         """
-        from mace_app.options import RunOptions, dump_options, parse_options, parse_yaml, with_absolute_paths
+        from mace_app.options import (
+            RunOptions,
+            dump_options,
+            named_files,
+            parse_options,
+            parse_yaml,
+            with_absolute_paths,
+        )
 
         if isinstance(options, str):
             options = parse_yaml(options)
         if not isinstance(options, RunOptions):
             options = parse_options(options)
-        return self._create_run(dump_options(with_absolute_paths(options)), name, options.device, options.seed)
+        options = with_absolute_paths(options)
+        for _, path in named_files(options):
+            allowed_path(path, self.root)
+        return self._create_run(dump_options(options), name, options.device, options.seed)
+
+    def file_problems(self, options: "RunOptions") -> "list[Problem]":
+        """The files that options name and that may not be read, or are not there."""
+        from mace_app.options import Problem, missing_files, named_files
+
+        refused = {}
+        for place, path in named_files(options):
+            try:
+                allowed_path(path, self.root)
+            except WorkspaceError as error:
+                refused[place] = Problem(place, str(error))
+        missing = [problem for problem in missing_files(options) if problem.loc not in refused]
+        return [*refused.values(), *missing]
 
     def _create_run(self, text: str, name: str, device: str | None, seed: int | None) -> RunFolder:
         building = _building_folder(self.runs_path)

@@ -15,6 +15,8 @@ from mace_app.options.fields import default_of
 from mace_app.options.metatrain_dialect import from_metatrain
 from mace_app.options.run import RunOptions
 
+MOST_ENTRIES = 1_000_000
+
 
 class _Loader(yaml.SafeLoader):
     """Reads ``1e-3`` as a number (YAML 1.2) and refuses keys written twice."""
@@ -78,10 +80,38 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return parse_yaml(text)
 
 
+def _load(text: str) -> Any:
+    """The content of a YAML text; OptionsError if its aliases (`*name`) make it huge."""
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _entries(node, {}) > MOST_ENTRIES:
+            message = f"The YAML repeats itself to more than {MOST_ENTRIES} entries through aliases; write it out."
+            raise OptionsError([Problem((), message)])
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _entries(node: yaml.Node, known: dict[int, int]) -> int:
+    """Entries below a node, those of an alias counted each time it is used. A node inside itself counts as endless."""
+    if id(node) not in known:
+        known[id(node)] = MOST_ENTRIES + 1
+        below = [part for pair in node.value for part in pair] if isinstance(node, yaml.MappingNode) else node.value
+        known[id(node)] = (
+            1 + sum(_entries(part, known) for part in below) if not isinstance(node, yaml.ScalarNode) else 1
+        )
+    return known[id(node)]
+
+
 def parse_yaml(text: str) -> dict[str, Any]:
     """The mapping in a YAML text; for a form that shows and accepts YAML."""
     try:
-        content = yaml.load(text, Loader=_Loader)
+        content = _load(text)
+    except RecursionError:
+        raise OptionsError([Problem((), "The YAML is nested too deeply to be options.")]) from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"Line {mark.line + 1}, column {mark.column + 1}" if mark is not None else "The text"
@@ -132,7 +162,8 @@ def to_json_schema() -> dict[str, Any]:
     return RunOptions.model_json_schema()
 
 
-def _paths(options: RunOptions) -> list[tuple[tuple[str, ...], str]]:
+def named_files(options: RunOptions) -> list[tuple[tuple[str, ...], str]]:
+    """Every path that options name, with its place: structures, labels, indices, runs to take normalisation from."""
     paths = []
     for place, dataset in options.all_datasets():
         paths.append(((*place, "systems", "read_from"), dataset.systems.read_from))
@@ -157,7 +188,7 @@ def missing_files(options: RunOptions) -> list[Problem]:
     """The files that options name and that are not there."""
     return [
         Problem(place, f"There is no file `{path}`; looked for {Path(path).absolute()}.")
-        for place, path in _paths(options)
+        for place, path in named_files(options)
         if not Path(path).exists()
     ]
 
@@ -165,7 +196,7 @@ def missing_files(options: RunOptions) -> list[Problem]:
 def with_absolute_paths(options: RunOptions) -> RunOptions:
     """The same options with every path made absolute, so that a process started elsewhere finds the files."""
     mapping = options.model_dump()
-    for place, path in _paths(options):
+    for place, path in named_files(options):
         entry: Any = mapping
         for part in place[:-1]:
             entry = entry[int(part)] if isinstance(entry, list) else entry[part]

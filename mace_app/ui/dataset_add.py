@@ -5,6 +5,7 @@ from typing import BinaryIO
 import streamlit as st
 
 from mace_app.jobs import DatasetFolder, JobsError, Workspace
+from mace_app.ui.server.upload_store import discard, open_upload
 from mace_app.ui.state import failure
 
 UPLOAD, PATH = "Upload a file", "Path on this machine"
@@ -32,12 +33,17 @@ def add_panel(space: Workspace, open_: bool) -> None:
 
 
 def _upload(space: Workspace) -> None:
-    # A new key empties the uploader, and with it the memory that holds the upload.
+    # A new key empties the uploader.
     key = f"datasets-upload-{st.session_state.get(_ROUND, 0)}"
     upload = st.file_uploader("File with structures", key=key)
     if upload is not None:
         st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
-        _add(space, upload.name.rsplit(".", 1)[0], upload, upload.name)
+        try:
+            with open_upload(upload) as stream:
+                _add(space, upload.name.rsplit(".", 1)[0], stream, upload.name)
+            discard(upload)
+        except JobsError as error:
+            st.session_state[_REFUSED] = error
         st.rerun()
 
 

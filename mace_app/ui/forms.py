@@ -223,7 +223,8 @@ class Form:
             st.session_state[key] = shown
 
         def changed() -> None:
-            self.store(item, loc, read(st.session_state[key]))
+            if key in st.session_state:  # not if the step was left before the change arrived
+                self.store(item, loc, read(st.session_state[key]))
 
         return {"key": key, "help": self.help(item), "on_change": changed}
 

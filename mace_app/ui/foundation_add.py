@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 import streamlit as st
 
 from mace_app.jobs import FoundationFolder, JobsError, Workspace
 from mace_app.published import DOWNLOADABLE, Published
+from mace_app.ui.server.upload_store import discard, open_upload
 from mace_app.ui.state import failure
 from mace_app.ui.text import markdown
 
@@ -33,13 +35,20 @@ def add_panel(space: Workspace) -> None:
 
 
 def _drop(space: Workspace) -> None:
-    # A new key empties the uploader, and with it the memory that holds the uploads.
+    # A new key empties the uploader.
     key = f"foundation-upload-{st.session_state.get(_ROUND, 0)}"
     uploads = st.file_uploader("Drop MACE files (.model) here, one or several", accept_multiple_files=True, key=key)
     st.caption("A file with one head is exported at once; of several heads you choose. Nothing leaves this machine.")
     if uploads:
         st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
-        _add(space, [lambda u=u: space.add_foundation("", u, original=u.name) for u in uploads])  # type: ignore[misc]
+        _add(space, [lambda u=u: _taken(space, u) for u in uploads])  # type: ignore[misc]
+
+
+def _taken(space: Workspace, upload: Any) -> FoundationFolder:
+    with open_upload(upload) as stream:
+        folder = space.add_foundation("", stream, original=upload.name)
+    discard(upload)
+    return folder
 
 
 def _path(space: Workspace) -> None:

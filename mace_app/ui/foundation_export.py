@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import streamlit as st
 
 from mace_app.jobs import DatasetFolder, FoundationExport, FoundationFolder, JobsError, Workspace
+from mace_app.jobs.data_roots import readable_file
 from mace_app.jobs.foundation_folder import Precision
 from mace_app.jobs.names import safe_file_name
-from mace_app.jobs.source_folder import readable_file
 from mace_app.ui.foundation_add import start
 from mace_app.ui.foundation_live import ACTIVE
+from mace_app.ui.server.upload_store import discard, open_upload
 from mace_app.ui.state import failure
 from mace_app.ui.text import code, count
 
@@ -107,7 +108,7 @@ def _structures(space: Workspace, folder: FoundationFolder, key: str) -> tuple[P
     if way == UPLOAD:
         return _upload(folder, key)
     if way == PATH:
-        return _path(key)
+        return _path(space, key)
     return None, True
 
 
@@ -137,9 +138,9 @@ def _upload(folder: FoundationFolder, key: str) -> tuple[Path | None, bool]:
         "File with structures", key=f"{key}:upload-{st.session_state.get(round_key, 0)}", help="Anything ASE reads."
     )
     if upload is not None:
-        # Kept on disk; a new key empties the uploader, and with it the memory that holds the upload.
+        # A new key empties the uploader.
         st.session_state[round_key] = st.session_state.get(round_key, 0) + 1
-        st.session_state[stored_key] = _stored(folder, upload, upload.name)
+        st.session_state[stored_key] = _stored(folder, upload)
         st.rerun()
     stored: Path | None = st.session_state.get(stored_key)
     if stored is None or not stored.is_file():
@@ -148,20 +149,23 @@ def _upload(folder: FoundationFolder, key: str) -> tuple[Path | None, bool]:
     return stored, True
 
 
-def _stored(folder: FoundationFolder, stream: BinaryIO, original: str) -> Path | None:
+def _stored(folder: FoundationFolder, upload: Any) -> Path | None:
     try:
-        return folder.store(stream, safe_file_name(original, "structures.xyz"), below="structures")
-    except OSError as error:
+        with open_upload(upload) as stream:
+            path = folder.store(stream, safe_file_name(upload.name, "structures.xyz"), below="structures")
+        discard(upload)
+        return path
+    except (JobsError, OSError) as error:
         failure("The structures could not be stored", error)
         return None
 
 
-def _path(key: str) -> tuple[Path | None, bool]:
+def _path(space: Workspace, key: str) -> tuple[Path | None, bool]:
     text = st.text_input("Path of the structures", key=f"{key}:path", placeholder="/home/me/structures.xyz")
     if not text.strip():
         return None, False
     try:
-        return readable_file(text.strip()), True
+        return readable_file(text.strip(), space.root), True
     except JobsError as error:
         failure("This path can't be used", error)
         return None, False

@@ -13,7 +13,7 @@ from mace_app.ui.forms import Form, forget_widgets, show_errors
 from mace_app.ui.mapping import Key, decided, mapping_problems, new_target, unused
 from mace_app.ui.state import failure, page
 from mace_app.ui.target_fields import TargetFields, in_words
-from mace_app.ui.text import code, count
+from mace_app.ui.text import code, count, markdown
 
 LIKELY_LENGTH_UNIT = "angstrom"
 MOST_OFFERED = 40
@@ -103,7 +103,7 @@ def _offers(form: Form, targets: Mapping[str, Any], keys: Mapping[str, Key], sug
     with st.container(horizontal=True, gap="small", key=f"{form.prefix}offers"):
         for key in free[:MOST_OFFERED]:
             st.button(
-                key.name.replace("`", "'"),
+                markdown(key.name),
                 key=f"{form.prefix}offer-{key.name}",
                 icon=":material/add:",
                 help=_layout(key),

@@ -140,6 +140,8 @@ class TargetFields:
             st.session_state.pop(refused, None)
 
         def changed() -> None:
+            if widget not in st.session_state:
+                return  # the step was left before the change arrived
             new, old = str(st.session_state[widget]).strip(), self.name
             others = [name for name in form.names(self.targets_loc) if name != old]
             st.session_state.pop(refused, None)
@@ -212,7 +214,8 @@ class TargetFields:
             st.session_state[widget] = current
 
         def changed() -> None:
-            chosen = str(st.session_state[widget] or "").strip()
+            # Without a value where the step was left before the change arrived.
+            chosen = str(st.session_state.get(widget) or "").strip()
             if chosen:
                 store(chosen)
 

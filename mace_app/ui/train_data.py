@@ -125,6 +125,8 @@ def _fraction(form: Form, field: OptionField, key: str, title: str, default: flo
         st.session_state[widget] = conversions.number_text(form.draft.get((key,), default))
 
     def store() -> None:
+        if widget not in st.session_state:
+            return  # the field was left for another step before its change arrived
         value = conversions.read_number(st.session_state[widget])
         if value is None or value == default:
             form.draft.unset((key,))

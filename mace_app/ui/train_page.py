@@ -1,7 +1,10 @@
 """What stands around the steps of the Train page: step bar, presets, YAML, problems, next and back."""
 
+from typing import BinaryIO
+
 import streamlit as st
 
+from mace_app.jobs import JobsError
 from mace_app.options import Problem, RunOptions, dump_options, option_fields
 from mace_app.options.model import ModelHypers
 from mace_app.options.run import Architecture
@@ -9,11 +12,13 @@ from mace_app.options.training import TrainingHypers
 from mace_app.ui import presets
 from mace_app.ui.draft import DATA_KEYS, MODEL, TRAINING, Draft, Loc
 from mace_app.ui.forms import Form, Part
+from mace_app.ui.server.upload_store import UploadRefused, discard, open_upload
 from mace_app.ui.text import sentence_html
 from mace_app.ui.wizard import STEPS, changed, load_text, step_of, yaml_name
 
 SIMPLE, ADVANCED = "Simple", "Advanced"
 LINES_SHOWN = 26
+LARGEST_YAML = 1 << 20
 _REFUSED = "train-yaml-problems"
 _ROUND = "train-yaml-round"
 _TEXT = "train-yaml-text"
@@ -106,17 +111,30 @@ def _load(draft: Draft) -> None:
 
     def load() -> None:
         try:
-            text = upload.getvalue().decode("utf-8") if upload is not None else str(st.session_state[_TEXT])
+            text = _text_of(upload) if upload is not None else str(st.session_state[_TEXT])
+        except JobsError as error:
+            st.session_state[_REFUSED] = [Problem((), str(error))]
+            return
         except UnicodeDecodeError:
             st.session_state[_REFUSED] = [Problem((), "The file is no text; choose an options file in YAML.")]
             return
         refused = load_text(draft, text)
         st.session_state[_REFUSED] = refused
         if not refused:
+            if upload is not None:
+                discard(upload)
             st.session_state[_ROUND] = st.session_state.get(_ROUND, 0) + 1
             st.toast("Options loaded", icon=":material/check:")
 
     st.button("Load", key="train-yaml-load", type="primary", on_click=load)
+
+
+def _text_of(upload: BinaryIO) -> str:
+    with open_upload(upload) as stream:
+        content = stream.read(LARGEST_YAML + 1)
+    if len(content) > LARGEST_YAML:
+        raise UploadRefused(f"The file is larger than {LARGEST_YAML >> 20} MB; choose an options file in YAML.")
+    return content.decode("utf-8")
 
 
 def _refusal() -> None:

@@ -12,7 +12,6 @@ from mace_app.options import (
     Problem,
     RunOptions,
     TargetInfo,
-    missing_files,
     resolve_loss,
     simple_changes,
     with_absolute_paths,
@@ -33,7 +32,11 @@ from mace_app.ui.wizard import STEPS, entries, problems_by_step, read_from, sour
 def review_step(draft: Draft, space: Workspace, options: RunOptions | None, problems: list[Problem]) -> None:
     sizes = split_sizes(space, options) if options is not None else None
     if options is not None:
-        problems = [*problems, *missing_files(options), *(split_problems(options, sizes) if sizes is not None else [])]
+        problems = [
+            *problems,
+            *space.file_problems(options),
+            *(split_problems(options, sizes) if sizes is not None else []),
+        ]
     if options is not None:
         _summary(options, sizes)
     if problems:

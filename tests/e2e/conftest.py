@@ -2,20 +2,13 @@
 
 import os
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from app_server import Server, end_workers, launch
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-ROOT = Path(__file__).resolve().parents[2]
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -26,90 +19,31 @@ FLAGS = [
 ]
 # Patient, because tests share their machine with trainings.
 expect.set_options(timeout=20_000)
+POLICY = "Content Security Policy"
 LOCAL = ("http://127.0.0.1", "data:", "blob:")
 
 
-@dataclass
-class Server:
-    """A running app: its address, its workspace folder, and what it printed."""
-
-    url: str
-    workspace: Path
-    log: Path
-    process: subprocess.Popen[bytes]
-
-    def stop(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait(10)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def launch(workspace: Path, log: Path) -> Server:
-    """Start `streamlit run app.py`, as a user does, and wait until it answers."""
-    port = _free_port()
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-            env={"OMP_NUM_THREADS": "2", **os.environ, "MACE_APP_WORKSPACE": str(workspace)},
-        )
-    server = Server(f"http://127.0.0.1:{port}", workspace, log, process)
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"{server.url}/_stcore/health", timeout=1):
-                return server
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    server.stop()
-    raise RuntimeError(f"The app did not start:\n{log.read_text()}")
-
-
 @pytest.fixture
-def start_server(tmp_path: Path) -> Iterator[Callable[[], Server]]:
-    """A function that starts one more fresh server on this test's workspace (`tmp_path/workspace`)."""
+def start_server(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """A function that starts one more fresh server on this test's workspace (`tmp_path/workspace`); it takes variables
+    of the environment."""
     started: list[Server] = []
 
-    def start() -> Server:
-        server = launch(tmp_path / "workspace", tmp_path / f"server-{len(started)}.log")
+    def start(environment: Mapping[str, str] | None = None) -> Server:
+        server = launch(tmp_path / "workspace", tmp_path / f"server-{len(started)}.log", environment)
         started.append(server)
         return server
 
     yield start
     for server in started:
         server.stop()
-    _end_workers(tmp_path / "workspace")
+    end_workers(tmp_path / "workspace")
 
 
 @pytest.fixture
-def server(start_server: Callable[[], Server]) -> Server:
+def server(start_server: Callable[..., Server]) -> Server:
     """A fresh server on an empty workspace."""
     return start_server()
-
-
-def _end_workers(workspace: Path) -> None:
-    """Workers outlive the server on purpose; a test must not leave any behind."""
-    import psutil
-
-    for process in psutil.process_iter(["cmdline", "environ"]):
-        environment = process.info["environ"] or {}
-        command = " ".join(process.info["cmdline"] or [])
-        if environment.get("MACE_APP_WORKSPACE") == str(workspace) or str(workspace) in command:
-            process.kill()
 
 
 @pytest.fixture(scope="session")
@@ -135,6 +69,8 @@ def page(chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> I
     page.set_default_timeout(15_000)
     outside: list[str] = []
     page.on("request", lambda request: None if request.url.startswith(LOCAL) else outside.append(request.url))
+    blocked: list[str] = []
+    page.on("console", lambda message: blocked.append(message.text) if POLICY in message.text else None)
     yield page
     if getattr(request.node, "failed", False):
         picture = tmp_path / f"failed-{request.node.name}.png"
@@ -142,6 +78,7 @@ def page(chromium: Browser, request: pytest.FixtureRequest, tmp_path: Path) -> I
         print(f"picture of the failure: {picture}")
     context.close()
     assert not outside, f"the page asked for something outside this machine: {outside[:3]}"
+    assert not blocked, f"the page needs what its Content-Security-Policy forbids: {blocked[:3]}"
 
 
 @pytest.hookimpl(wrapper=True)

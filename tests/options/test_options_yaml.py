@@ -264,3 +264,16 @@ def test_options_import_neither_torch_nor_streamlit_nor_e3nn() -> None:
         "print(sorted({name.split('.')[0] for name in sys.modules} & {'torch', 'streamlit', 'e3nn', 'numpy', 'ase'}))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+def test_yaml_that_grows_through_its_aliases_or_is_bottomless_is_refused() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    with pytest.raises(OptionsError, match="repeats itself"):
+        parse_yaml("\n".join(lines))
+    with pytest.raises(OptionsError, match="repeats itself"):
+        parse_yaml("a: &a [*a]")
+    with pytest.raises(OptionsError, match="nested too deeply"):
+        parse_yaml("training_set: " + "[" * 20000 + "]" * 20000)
+    shared = parse_yaml("one: &one {key: energy}\ntwo: *one\nthree: [*one, *one]")
+    assert shared["two"] == shared["three"][0] == {"key": "energy"}

@@ -1,6 +1,7 @@
 import streamlit as st
 
 from mace_app.ui.data_summary import chosen_elements, chosen_groups
+from mace_app.ui.draft_data import draft_targets, entries, length_unit, read_from
 from mace_app.ui.editors import EDITORS, WIDE_EDITORS
 from mace_app.ui.forms import Form
 from mace_app.ui.state import workspace
@@ -16,15 +17,7 @@ from mace_app.ui.train_page import (
 )
 from mace_app.ui.train_review import review_step
 from mace_app.ui.train_targets import key_problems, targets_step
-from mace_app.ui.wizard import (
-    draft_targets,
-    entries,
-    length_unit,
-    problems_by_step,
-    read_from,
-    session_draft,
-    take_dataset,
-)
+from mace_app.ui.wizard import problems_by_step, session_draft, take_dataset
 
 st.title("Train", anchor=False)
 space = workspace()

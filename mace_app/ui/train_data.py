@@ -7,10 +7,10 @@ import streamlit as st
 from mace_app.jobs import Workspace
 from mace_app.options import OptionField, RunOptions, option_fields
 from mace_app.ui import conversions
+from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
 from mace_app.ui.forms import PREFIX, Form, show_errors, widget_key
 from mace_app.ui.state import page
 from mace_app.ui.text import code, markdown
-from mace_app.ui.wizard import Source, align_other_sets, entries, read_from, sources
 
 FRACTION, OTHER, INDICES = "share of the training data", "other data", "listed structures"
 

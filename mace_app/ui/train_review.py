@@ -21,13 +21,14 @@ from mace_app.options.base import shown
 from mace_app.ui.charts import readable
 from mace_app.ui.data_summary import SplitSizes, split_problems, split_sizes
 from mace_app.ui.draft import Draft
+from mace_app.ui.draft_data import entries, read_from, sources
 from mace_app.ui.elements import symbols
 from mace_app.ui.metatrain_panel import metatrain_panel
 from mace_app.ui.model_facts import LENGTH_WORDS
 from mace_app.ui.state import failure, page
 from mace_app.ui.text import code, count, markdown
 from mace_app.ui.train_page import go_to, place_in_words, problem_list
-from mace_app.ui.wizard import STEPS, entries, problems_by_step, read_from, sources, start
+from mace_app.ui.wizard import STEPS, problems_by_step, start
 
 
 def review_step(draft: Draft, space: Workspace, options: RunOptions | None, problems: list[Problem]) -> None:

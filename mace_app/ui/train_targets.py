@@ -11,12 +11,12 @@ from mace_app.options.training import TrainingHypers
 from mace_app.ui import loss_editor, mapping
 from mace_app.ui.dataset_view import label_keys
 from mace_app.ui.draft import TRAINING, Draft
+from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
 from mace_app.ui.forms import PREFIX, Form, forget_widgets, show_errors
 from mace_app.ui.mapping import DERIVATIVES, Key, derivative_key, new_target
 from mace_app.ui.target_fields import TargetFields, in_words
 from mace_app.ui.target_names import forget_target, rename_target
 from mace_app.ui.text import code, markdown
-from mace_app.ui.wizard import Source, align_other_sets, entries, read_from, sources
 
 LOSS = (*TRAINING, "loss")
 _LOSS = next(item for item in option_fields(TrainingHypers) if item.name == "loss")

@@ -13,7 +13,6 @@ import torch
 from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
-from mace_app.files import read_json, write_json
 from mace_app.jobs import RunFolder
 from mace_app.model import MaceModel, ModelConfig
 from mace_app.options import RunOptions, dump_options, resolve_loss
@@ -26,7 +25,6 @@ from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
 from mace_app.tasks.statistics import label_statistics
 from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
 
-FOUNDATION_FILE = "foundation.json"
 Outcome = Literal["finished", "stopped", "failed"]
 
 
@@ -92,7 +90,7 @@ def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
         model = make_model(options, prepared, start).to(device)
         fit_normalisation(model, options, prepared, recorder, start)
         if start is not None:
-            write_json(run.path / FOUNDATION_FILE, start.to_json())
+            run.write_foundation(start.to_json())
     parameters = sum(weight.numel() for weight in model.parameters())
     run.update(parameters=parameters)
     recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
@@ -261,9 +259,9 @@ def _write_report(
     if native is not None:
         report["native"] = native
         recorder.log(_about_native(native))
-    foundation = run.path / FOUNDATION_FILE
-    if foundation.exists():
-        report["foundation"] = read_json(foundation)
+    foundation = run.foundation()
+    if foundation is not None:
+        report["foundation"] = foundation
     run.write_report(report)
 
 

@@ -3,7 +3,7 @@
 Nothing here draws.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,8 @@ from mace_app.ui.model_facts import LENGTH_WORDS
 
 # What all data sets must agree on.
 DEFINITION = ("quantity", "unit", "description", "sample_kind", "type", "num_subtargets", "aggregate")
+# The energy of old data that are trained beside new ones, see `replay`.
+REPLAY = "energy/replay"
 
 
 @dataclass(frozen=True)
@@ -72,22 +74,31 @@ def sources(workspace: Workspace, draft: Draft) -> tuple[list[Source], list[str]
     return ready, waiting
 
 
-def align_other_sets(draft: Draft, ready: list[Source]) -> None:
-    """Give validation and test data the targets that are trained: no others, and those again that were left out."""
-    trained = {
-        name: target
-        for entry in entries(draft, "training_set")
-        for name, target in (entry.get("targets") or {}).items()
-    }
+def align_other_sets(draft: Draft, ready: Sequence[Source]) -> None:
+    """Give validation and test data the targets that are trained: no others, and those again that were left out.
+
+    What is replayed in training is called so in the other sets too, lest old labels be taken for new ones.
+    """
+    training = entries(draft, "training_set")
+    trained = {name: target for entry in training for name, target in (entry.get("targets") or {}).items()}
     mapped = {source.path: source.entry["targets"] for source in ready if source.folder is not None}
+    replayed = {read_from(entry): entry["targets"] for entry in training if REPLAY in (entry.get("targets") or {})}
     for key in ("validation_set", "test_set"):
         aligned = []
         for entry in entries(draft, key):
-            targets = {**mapped.get(read_from(entry), {}), **(entry.get("targets") or {})}
+            path = read_from(entry)
+            if path in replayed:
+                targets = {**replayed[path], **_only(entry.get("targets"), replayed[path])}
+            else:
+                targets = {**mapped.get(path, {}), **(entry.get("targets") or {})}
             kept = {name: _like(trained[name], t) for name, t in targets.items() if name in trained}
             aligned.append({**entry, "targets": kept})
         if aligned:
             draft.set((key,), aligned)
+
+
+def _only(targets: Any, names: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: target for name, target in targets.items() if name in names} if isinstance(targets, dict) else {}
 
 
 def _like(trained: Any, target: Any) -> Any:

@@ -8,7 +8,7 @@ import streamlit as st
 from mace_app.jobs import JobsError, Workspace
 from mace_app.options import Problem, option_fields
 from mace_app.options.training import TrainingHypers
-from mace_app.ui import loss_editor, mapping
+from mace_app.ui import loss_editor, mapping, replay
 from mace_app.ui.dataset_view import label_keys
 from mace_app.ui.draft import TRAINING, Draft
 from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
@@ -45,10 +45,13 @@ def _loss_choice(form: Form) -> None:
 
 def _dataset(form: Form, number: int, entry: dict[str, Any], source: Source) -> None:
     mapped: dict[str, Any] = source.entry["targets"] if source.folder is not None else {}
+    replayed = replay.is_replay(entry)
+    if replayed:  # its other labels are of no use here: old ones would be taken for new ones
+        mapped = {name: target for name, target in entry["targets"].items() if name == replay.TARGET}
     place = ("training_set", str(number))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.header(markdown(source.label), anchor=False)
-        if mapped and entry.get("targets") != mapped:
+        st.header(markdown(source.label) + (" :gray-badge[old data]" if replayed else ""), anchor=False)
+        if mapped and not replayed and entry.get("targets") != mapped:
             st.button(
                 "Back to the mapping of the dataset",
                 key=f"{PREFIX}targets-{number}-reset",

@@ -2,11 +2,14 @@
 
 import streamlit as st
 
-from mace_app.jobs import Workspace
+from mace_app.jobs import JobsError, Workspace
 from mace_app.options import OptionsError, Problem, RunOptions
+from mace_app.ui import presets, starting_point
 from mace_app.ui.draft import DATA_KEYS, Draft
 from mace_app.ui.draft_data import align_other_sets, entries, read_from, sources
 from mace_app.ui.forms import forget_widgets
+from mace_app.ui.state import failure
+from mace_app.ui.text import markdown
 
 DRAFT_FILE = "draft.json"
 STEPS = ("Data", "Targets", "Model", "Training", "Review")
@@ -47,6 +50,22 @@ def take_dataset(draft: Draft, workspace: Workspace) -> None:
                 align_other_sets(draft, ready)
                 changed(draft)
             return
+
+
+def take_foundation(draft: Draft, workspace: Workspace) -> None:
+    """Start from the foundation model named in the address, once."""
+    wanted = str(st.query_params.pop("foundation", ""))
+    try:
+        folder = workspace.foundation(wanted)
+        path, facts, name = str(folder.source_path), folder.facts(), folder.name
+    except JobsError as error:
+        failure("This foundation model can't be started from", error)
+        return
+    if starting_point.file_of(draft) != path:
+        presets.leave(draft)
+        starting_point.start_from(draft, path, facts["heads"] if facts is not None else None)
+        changed(draft)
+    st.toast(f"Starting from {markdown(name)}", icon=":material/foundation:")
 
 
 def problems_by_step(problems: list[Problem]) -> dict[str, list[Problem]]:

@@ -95,7 +95,7 @@ def _file(form: Form, space: Workspace, files: Sequence[StartingFile]) -> None:
     by_path = {file.path: file for file in files}
     if chosen is not None:
         by_path.setdefault(chosen.path, chosen)
-    key = form.key(FILE)
+    key = form.key(FILE, "file")
     if key not in st.session_state:
         st.session_state[key] = chosen.path if chosen is not None else None
 
@@ -115,7 +115,10 @@ def _file(form: Form, space: Workspace, files: Sequence[StartingFile]) -> None:
             help=form.help(_FIELDS["mace_model"]),
             on_change=choose,
         )
-    show_errors(form.messages(FILE))
+    if path:
+        show_errors(form.messages(FILE))
+    else:
+        st.caption("Nothing can be trained before a file is chosen.")
     with st.expander("Another file", icon=":material/add:", key="train-start-other", expanded=not by_path):
         with st.form("train-start-form", border=False):
             st.text_input(

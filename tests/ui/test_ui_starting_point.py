@@ -195,7 +195,9 @@ def test_a_file_of_32_bit_is_a_hint_as_long_as_64_bit_are_chosen() -> None:
 
 def test_old_data_are_trained_under_a_name_of_their_own_with_the_keys_they_have() -> None:
     draft = draft_of({"energy": ENERGY})
-    old = source("old.xyz", {"energy": {"unit": "eV", "forces": {"key": "F"}, "stress": {"key": "S"}}, "mtt::mu": DIPOLE})
+    old = source(
+        "old.xyz", {"energy": {"unit": "eV", "forces": {"key": "F"}, "stress": {"key": "S"}}, "mtt::mu": DIPOLE}
+    )
     replay.add(draft, old, [], head="dft")
     assert replay.replayed(draft) == "old.xyz"
     assert draft.get(("training_set",))[1] == {

@@ -75,6 +75,13 @@ TRAINING_TWO: dict[str, Any] = {
     "atomic_baseline": {"energy": "isolated_atoms"},
     "batch_atom_bounds": [None, 90],
 }
+# From a foundation file, which decides the rest of the model.
+FROM_A_FILE: dict[str, Any] = {
+    "mace_model": "two.model",
+    "mace_head_name": "ccsd",
+    "more_mace_heads": {"energy/other": "dft"},
+}
+BASELINE_OF_A_FILE = {"energy": "estimated", "energy/other": "isolated_atoms"}
 RUN_ONE: dict[str, Any] = {
     "device": "cpu",
     "base_precision": 32,
@@ -95,6 +102,13 @@ TARGETS: dict[str, Any] = {
     "mtt::dos": {"key": "dos", "num_subtargets": 6},
     "mtt::gap": {"key": "gap", "unit": "eV", "aggregate": "mean"},
 }
+
+
+def from_a_file(path: str) -> dict[str, Any]:
+    """Options of a fine-tuning, for the structures at ``path``."""
+    dataset = {"systems": {"read_from": path, "length_unit": "angstrom"}, "targets": dict(TARGETS)}
+    training = {"atomic_baseline": BASELINE_OF_A_FILE}
+    return {"architecture": {"model": FROM_A_FILE, "training": training}, "training_set": [dataset]}
 
 
 def options(one: bool, path: str) -> dict[str, Any]:

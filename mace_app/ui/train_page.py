@@ -192,7 +192,9 @@ def model_step(form: Form, space: Workspace) -> None:
         st.header("Start from a preset", anchor=False)
         preset_cards(form)
     moot = _moot(form, MODEL, starting_point.moot_model_options(form.draft, form.targets))
-    part = Part(ModelHypers, MODEL, leave_out=("mace_model", "mace_head_name", *moot))
+    # Where the heads of the file are known, one is chosen beside the file.
+    elsewhere = ("mace_model", *(("mace_head_name",) if form.heads else ()))
+    part = Part(ModelHypers, MODEL, leave_out=(*elsewhere, *moot))
     if not form.advanced and form.shows(part):
         st.header("Or choose yourself", anchor=False)
     form.sections(part)

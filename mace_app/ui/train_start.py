@@ -229,7 +229,7 @@ def _card(form: Form, file: StartingFile, facts: Mapping[str, Any], data_element
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(sentence_markdown(hint), width="content")
             st.button("Use 32 bit", key="train-start-32", type="tertiary", on_click=_use_32_bit, args=(form,))
-    if len(facts["heads"]) > 1:
+    if len(facts["heads"]) > 1 or form.draft.has(HEAD):
         form.field(_FIELDS["mace_head_name"], HEAD)
     with st.expander("Energies of single atoms in the file", icon=":material/tune:", key="train-start-energies"):
         st.caption("Energy of an atom = scale × network + shift + atomic energy.")

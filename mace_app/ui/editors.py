@@ -353,10 +353,10 @@ def _more_head(form: Form, item: OptionField, place: Loc, name: str) -> None:
         st.session_state[key] = own_head if not form.draft.has(place) else current or AS_THE_MAIN
 
     def store() -> None:
-        chosen = st.session_state[key]
+        chosen = st.session_state.get(key)
         if chosen == own_head:
             form.draft.unset(place)
-        else:
+        elif chosen is not None:
             form.draft.set(place, None if chosen == AS_THE_MAIN else chosen)
         form.draft.save()
 

@@ -239,7 +239,8 @@ class Form:
             st.session_state[key] = shown
 
         def changed() -> None:
-            self.store(item, loc, read(st.session_state[key]))
+            if key in st.session_state:  # a widget that was just forgotten may report a last time what it showed
+                self.store(item, loc, read(st.session_state[key]))
 
         return {"key": key, "help": self.help(item), "on_change": changed}
 

@@ -72,7 +72,7 @@ FEW = _preset(
 )
 MANY = _preset(
     "Many structures",
-    "For hundreds of structures and more: fewer epochs in larger batches, stopped when nothing improves any more.",
+    "For hundreds of structures and more: fewer epochs in larger batches, with the same small steps.",
     {},
     {},
     {

@@ -62,8 +62,11 @@ def _way(form: Form, space: Workspace) -> None:
     st.session_state.setdefault(key, SCRATCH if starting_point.file_of(form.draft) is None else FOUNDATION)
 
     def switch() -> None:
+        way = st.session_state.get(key)
+        if way is None:  # forgotten just now; nobody chose anything
+            return
         presets.leave(form.draft)
-        if st.session_state[key] == SCRATCH:
+        if way == SCRATCH:
             starting_point.from_scratch(form.draft, sources(space, form.draft)[0])
         else:
             known = [file for file in starting_files(space) if file.facts is not None]
@@ -100,8 +103,9 @@ def _file(form: Form, space: Workspace, files: Sequence[StartingFile]) -> None:
         st.session_state[key] = chosen.path if chosen is not None else None
 
     def choose() -> None:
-        new = st.session_state[key]
-        if new is not None:
+        # A widget that was just forgotten may report a last time what it showed.
+        new = st.session_state.get(key)
+        if new in by_path:
             starting_point.start_from(form.draft, new, by_path[new].heads or None)
             changed(form)
 

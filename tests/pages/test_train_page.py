@@ -33,6 +33,7 @@ def draft_on_disk(workspace: Path) -> Draft:
 def test_every_option_of_model_and_training_is_on_the_page_or_named_with_the_reason_why_not(
     open_page: OpenPage, workspace_path: Path
 ) -> None:
+    workspace_path.mkdir()
     text = ""
     for values in ({}, {"architecture": {"model": {"mace_model": "a.model"}}}):
         Draft(workspace_path / "draft.json", values).save()

@@ -76,6 +76,14 @@ TRAINING_TWO: dict[str, Any] = {
     "atomic_baseline": {"energy": "isolated_atoms"},
     "batch_atom_bounds": [None, 90],
 }
+# From a foundation file, which decides the rest of the model.
+FROM_A_FILE: dict[str, Any] = {
+    "mace_model": "two.model",
+    "mace_head_name": "ccsd",
+    "more_mace_heads": {"energy/other": "dft"},
+}
+FINE_TUNING = ({"freeze": "layers", "freeze_layers": 2}, {"lora_rank": 4, "lora_alpha": 2.0})
+BASELINE_OF_A_FILE = {"energy": "estimated", "energy/other": "isolated_atoms"}
 RUN_ONE: dict[str, Any] = {
     "device": "cpu",
     "base_precision": 32,
@@ -96,6 +104,13 @@ TARGETS: dict[str, Any] = {
     "mtt::dos": {"key": "dos", "num_subtargets": 6},
     "mtt::gap": {"key": "gap", "unit": "eV", "aggregate": "mean"},
 }
+
+
+def from_a_file(path: str, corrected: bool = False) -> dict[str, Any]:
+    """Options of a fine-tuning, with frozen layers or with ``corrected`` ones, for the structures at ``path``."""
+    dataset = {"systems": {"read_from": path, "length_unit": "angstrom"}, "targets": dict(TARGETS)}
+    training = {"atomic_baseline": BASELINE_OF_A_FILE, **FINE_TUNING[corrected]}
+    return {"architecture": {"model": FROM_A_FILE, "training": training}, "training_set": [dataset]}
 
 
 def options(one: bool, path: str) -> dict[str, Any]:

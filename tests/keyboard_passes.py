@@ -1,12 +1,23 @@
-"""The browser test fills the Train form in five passes: what each types, what stood in the draft before, and what no
+"""The browser test fills the Train form in six passes: what each types, what stood in the draft before, and what no
 pass can type, with reasons."""
 
 import copy
 import inspect
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, get_args, get_origin
 
-from form_samples import MODEL_ONE, MODEL_TWO, RUN_ONE, TARGETS, TRAINING_ONE, TRAINING_TWO
+from form_samples import (
+    BASELINE_OF_A_FILE,
+    FINE_TUNING,
+    FROM_A_FILE,
+    MODEL_ONE,
+    MODEL_TWO,
+    RUN_ONE,
+    TARGETS,
+    TRAINING_ONE,
+    TRAINING_TWO,
+)
 
 from mace_app.options import OptionField, RunOptions, option_fields
 from mace_app.options.base import Options
@@ -68,9 +79,15 @@ TYPED: dict[str, dict[str, Any]] = {
             "training": {**TRAINING_TWO, "atomic_baseline": FROM_CHECKPOINT},
         }
     },
+    "from a file": {
+        "architecture": {
+            "model": FROM_A_FILE,
+            "training": {"atomic_baseline": BASELINE_OF_A_FILE, **FINE_TUNING[1]},
+        }
+    },
 }
 _ON_DATASETS_PAGE = "it belongs to the data set and is chosen on the Datasets page"
-_FOR_TRAINED_WEIGHTS = "it is refused without a foundation model, which the data of these passes have none of"
+_BESIDE_CORRECTIONS = "it is refused beside low-rank corrections, which are typed"
 _YAML_ONLY = "only a YAML can say it; the form keeps it as it is"
 NOT_TYPED: dict[str, str] = {
     "Architecture.name": "it has one value",
@@ -83,10 +100,8 @@ NOT_TYPED: dict[str, str] = {
     "TargetOptions.read_from": _YAML_ONLY,
     "GradientOptions.read_from": _YAML_ONLY,
     "LossOptions.virial": "another name of the row for the stress",
-    "FineTuningHypers.freeze": _FOR_TRAINED_WEIGHTS,
-    "FineTuningHypers.freeze_layers": _FOR_TRAINED_WEIGHTS,
-    "FineTuningHypers.lora_rank": _FOR_TRAINED_WEIGHTS,
-    "FineTuningHypers.lora_alpha": _FOR_TRAINED_WEIGHTS,
+    "FineTuningHypers.freeze": _BESIDE_CORRECTIONS,
+    "FineTuningHypers.freeze_layers": _BESIDE_CORRECTIONS,
     "SphericalIrreps.product": "it has one value",
 }
 
@@ -96,7 +111,15 @@ def options_of(name: str, path: str) -> dict[str, Any]:
     wanted = copy.deepcopy(TYPED[name])
     (entry,) = wanted.setdefault("training_set", [before(name, path)])
     entry["systems"] = {"read_from": path, "length_unit": "angstrom"}
+    model = wanted["architecture"].get("model", {})
+    if "mace_model" in model:
+        model["mace_model"] = foundation_beside(path)
     return wanted
+
+
+def foundation_beside(path: str) -> str:
+    """Where the foundation file of a pass over the structures at ``path`` lies."""
+    return str(Path(path).with_name(FROM_A_FILE["mace_model"]))
 
 
 def before(name: str, path: str) -> dict[str, Any]:

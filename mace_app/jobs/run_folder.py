@@ -48,6 +48,7 @@ DOWNLOADS = {
     "checkpoints/best.safetensors": "Best checkpoint",
     "checkpoints/last.safetensors": "Last checkpoint",
 }
+FOUNDATION_FILE = "foundation.json"
 LOG_TAIL_BYTES = 1 << 18
 # A killed worker's own children (data loaders) notice its end after a few seconds and hold its lock until then.
 WORKER_LOCK_PATIENCE_SECONDS = 10.0
@@ -368,11 +369,20 @@ class RunFolder:
     def splits(self) -> dict[str, list[int]] | None:
         return self._read_object("splits.json")
 
+    def write_foundation(self, start: Mapping[str, Any]) -> None:
+        """What a run started from, once it has read the file."""
+        write_json(self.path / FOUNDATION_FILE, start)
+
     def write_report(self, report: Mapping[str, Any]) -> None:
         write_json(self.path / "report.json", {"format": 1, **report})
 
     def report(self) -> dict[str, Any] | None:
         return self._read_object("report.json")
+
+    def foundation(self) -> dict[str, Any] | None:
+        """The file that this run started from, ``foundation.json``; None for one from random weights, or before it has
+        begun."""
+        return self._read_object(FOUNDATION_FILE)
 
     # Downloads
 

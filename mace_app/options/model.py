@@ -466,7 +466,10 @@ class ModelHypers(Options):
             if self.changed(name)
         ]
         suffix = PurePath(file).suffix
-        if suffix != ".model":
+        if not file.strip():
+            why = "`mace_model` is empty; name a `.model` file of MACE, or leave it out to train from scratch."
+            found.append(Problem(("mace_model",), why))
+        elif suffix not in (".model", ""):  # mace-torch's cache takes the dot out of names
             why = _OTHER_FILES.get(suffix, "and MACE's files end in `.model`")
             found.append(Problem(("mace_model",), f"`mace_model: {file}` can't be a starting point: {why}."))
         return found

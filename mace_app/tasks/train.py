@@ -13,7 +13,6 @@ import torch
 from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
-from mace_app.files import read_json, write_json
 from mace_app.jobs import RunFolder
 from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
 from mace_app.options import RunOptions, dump_options, resolve_loss
@@ -27,7 +26,6 @@ from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
 from mace_app.tasks.statistics import label_statistics
 from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
 
-FOUNDATION_FILE = "foundation.json"
 Outcome = Literal["finished", "stopped", "failed"]
 
 
@@ -93,7 +91,7 @@ def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
         model = make_model(options, prepared, start).to(device)
         fit_normalisation(model, options, prepared, recorder, start)
         if start is not None:
-            write_json(run.path / FOUNDATION_FILE, start.to_json())
+            run.write_foundation(start.to_json())
     parameters = sum(weight.numel() for weight in model.parameters())
     run.update(parameters=parameters)
     recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
@@ -263,7 +261,7 @@ def _finish(
 
 
 def _worse_than_the_file(run: RunFolder, best_epoch: int) -> bool:
-    if not (run.path / FOUNDATION_FILE).exists() or best_epoch == 0:
+    if run.foundation() is None or best_epoch == 0:
         return False
     monitored = {record["epoch"]: record.get("monitored") for record in run.metrics().epochs}
     before, best = monitored.get(0), monitored.get(best_epoch)
@@ -289,9 +287,9 @@ def _write_report(
     if native is not None:
         report["native"] = native
         recorder.log(_about_native(native))
-    foundation = run.path / FOUNDATION_FILE
-    if foundation.exists():
-        report["foundation"] = read_json(foundation)
+    foundation = run.foundation()
+    if foundation is not None:
+        report["foundation"] = foundation
     run.write_report(report)
 
 

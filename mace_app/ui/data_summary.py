@@ -133,6 +133,11 @@ def split_problems(options: RunOptions, sizes: SplitSizes) -> list[Problem]:
     return found
 
 
+def elements_by_path(space: Workspace) -> dict[str, tuple[int, ...]]:
+    """The elements in every inspected file, by absolute path."""
+    return {path: summary.elements for path, summary in summaries_by_path(space).items()}
+
+
 def chosen_elements(space: Workspace, files: list[str]) -> tuple[int, ...]:
     """The elements in inspected files, given by path."""
     known = summaries_by_path(space)

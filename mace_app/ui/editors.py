@@ -1,4 +1,4 @@
-"""Editors of options that no plain widget fits: energies of single atoms, scales, groups, targets by name."""
+"""Editors of options that no plain widget fits: energies of single atoms, scales, groups, targets and heads by name."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,8 +14,26 @@ from mace_app.ui.forms import Editor, Form
 from mace_app.ui.text import code, markdown
 
 AUTOMATIC, FIT, ISOLATED = "automatic", "fit", "isolated atoms"
+OF_FILE, ESTIMATED = "of the file", "estimated from my data"
 ONE_NUMBER, PER_ELEMENT, MEASURED = "one number", "per element", "measured"
 WORDS = {FIT: "fit", ISOLATED: "isolated_atoms"}
+# What a foundation file's energy may begin with, and when that is right.
+OF_A_FILE: dict[str, Any] = {
+    OF_FILE: None,
+    ESTIMATED: "estimated",
+    "isolated atoms in my data": "isolated_atoms",
+    PER_ELEMENT: dict,
+    ONE_NUMBER: float,
+}
+OF_A_FILE_WORDS = {
+    OF_FILE: "As the file has them: right for data of the same level of theory.",
+    ESTIMATED: "Those of the file, shifted by what its predictions leave over on your data: right for another level of "
+    "theory.",
+    "isolated atoms in my data": "Those of frames with one atom in your data, which must hold every element: right "
+    "where you have computed them at your level of theory.",
+    PER_ELEMENT: "Numbers of your own; elements left empty keep that of the file.",
+    ONE_NUMBER: "The same number for every element, for labels from which single atoms were subtracted.",
+}
 
 
 BY_TARGET, FROM_MODEL = "for each target", "from a trained model"
@@ -53,8 +71,11 @@ def _from_model(form: Form, item: OptionField, loc: Loc, words: str) -> bool:
 
 def baseline(form: Form, item: OptionField, loc: Loc) -> None:
     """For every scalar target: where E0s come from, one number for all elements, or a table with gaps to be fitted."""
-    if _from_model(form, item, loc, "energies of single atoms"):
-        return
+    if isinstance(form.draft.get(loc), str) or not form.own_energies:
+        if _from_model(form, item, loc, "energies of single atoms"):
+            return
+    else:  # those of another run would not fit the readouts of the file
+        st.markdown(f"**{form.label(item, loc)}**", help=form.help(item))
     scalars = [target.name for target in form.targets.values() if target.kind == "scalar"]
     names = list(dict.fromkeys([*scalars, *_keys(form.draft.get(loc))]))
     if not names:
@@ -66,6 +87,12 @@ def baseline(form: Form, item: OptionField, loc: Loc) -> None:
 
 
 def _baseline_of(form: Form, item: OptionField, place: Loc, name: str) -> None:
+    if name in form.own_energies:
+        words = "\n\n".join(f"**{mode.capitalize()}**: {text}" for mode, text in OF_A_FILE_WORDS.items())
+        chosen = _mode(form, place, f"Baseline of {code(name)}", OF_A_FILE, words)
+        st.caption(OF_A_FILE_WORDS[chosen])
+        _numbers(form, item, place, name, chosen, "of the file")
+        return
     chosen = _mode(
         form,
         place,
@@ -75,10 +102,14 @@ def _baseline_of(form: Form, item: OptionField, place: Loc, name: str) -> None:
         "**isolated atoms** insist on one of them. **Per element** gives numbers for some or all elements; the "
         "others are fitted.",
     )
+    _numbers(form, item, place, name, chosen, "fitted")
+
+
+def _numbers(form: Form, item: OptionField, place: Loc, name: str, chosen: str, otherwise: str) -> None:
     if chosen == ONE_NUMBER:
         _plain_number(form, place, f"Baseline of every atom for {code(name)}{_unit(form, name)}", item)
     elif chosen == PER_ELEMENT:
-        _element_table(form, place, _unit(form, name), "fitted")
+        _element_table(form, place, _unit(form, name), otherwise)
 
 
 def _mode(form: Form, place: Loc, label: str, modes: dict[str, Any], help_text: str) -> str:
@@ -143,8 +174,12 @@ def scales(form: Form, item: OptionField, loc: Loc) -> None:
     """A number for every target, empty where it is measured; for values per atom also one for each element."""
     if _from_model(form, item, loc, "scales"):
         return
-    names = list(dict.fromkeys([*form.targets, *_keys(form.draft.get(loc))]))
-    if not names:
+    own = [name for name in form.own_energies if name in form.targets]
+    free = [name for name in form.targets if name not in own]
+    names = list(dict.fromkeys([*free, *_keys(form.draft.get(loc))]))
+    if own:
+        st.caption(f"{', '.join(map(code, own))}: the scale is that of the foundation file.")
+    elif not names:
         st.caption("Choose data and targets first.")
     with st.grid(2, min_column_width=260, gap="small") as grid:
         for name in names:
@@ -277,6 +312,57 @@ def own_readout(form: Form, item: OptionField, loc: Loc) -> None:
     st.selectbox(form.label(item, loc), list(dict.fromkeys([*names, current])), **bound)
 
 
+AS_THE_MAIN = "as the main energy"
+
+
+def file_head(form: Form, item: OptionField, loc: Loc) -> None:
+    """One head of the foundation file; a text as long as its heads are not known."""
+    if not form.heads:
+        form.text(item, loc)
+        return
+    current = form.draft.get(loc)
+    known = [str(current)] if current is not None and current not in form.heads else []
+    alone = form.heads[0] if len(form.heads) == 1 else None
+    shown = current if current is not None else alone
+    bound = form.bound(item, loc, shown, lambda head: None if head == alone else head)
+    st.selectbox(form.label(item, loc), [*form.heads, *known], placeholder="Choose a head", **bound)
+
+
+def more_heads(form: Form, item: OptionField, loc: Loc) -> None:
+    """For each further energy: whether it has readouts of MACE's own, and from which head of the file they start."""
+    st.markdown(f"**{form.label(item, loc)}**", help=form.help(item))
+    main = str(form.draft.get((*loc[:-1], "mace_head_target")) or "energy")
+    given = form.draft.get(loc)
+    scalars = [name for name, target in form.targets.items() if target.kind == "scalar" and target.num_subtargets == 1]
+    names = [name for name in dict.fromkeys([*scalars, *_keys(given)]) if name != main]
+    if not names:
+        st.caption("Choose data with a second energy first, or old data to train beside the new.")
+    with st.grid(2, min_column_width=260, gap="small") as grid:
+        for name in names:
+            with grid.cell():
+                _more_head(form, item, (*loc, name), name)
+
+
+def _more_head(form: Form, item: OptionField, place: Loc, name: str) -> None:
+    """The choice of one target: no readouts of MACE's own, those of the main energy, or of a head by name."""
+    own_head = "a head of its own"
+    key = form.key(place)
+    current = form.draft.get(place)
+    named = list(dict.fromkeys([*form.heads, *([str(current)] if current else [])]))
+    if key not in st.session_state:
+        st.session_state[key] = own_head if not form.draft.has(place) else current or AS_THE_MAIN
+
+    def store() -> None:
+        chosen = st.session_state.get(key)
+        if chosen == own_head:
+            form.draft.unset(place)
+        elif chosen is not None:
+            form.draft.set(place, None if chosen == AS_THE_MAIN else chosen)
+        form.draft.save()
+
+    st.selectbox(f"Readouts of {code(name)}", [own_head, AS_THE_MAIN, *named], key=key, help=item.help, on_change=store)
+
+
 def device(form: Form, item: OptionField, loc: Loc) -> None:
     current = str(form.value(item, loc))
     bound = form.bound(item, loc, current, str)
@@ -287,6 +373,7 @@ def device(form: Form, item: OptionField, loc: Loc) -> None:
 EDITORS: dict[str, Editor] = {
     "per_structure_targets": target_names,
     "mace_head_target": own_readout,
+    "mace_head_name": file_head,
     "device": device,
     "batch_atom_bounds": atom_bounds,
 }
@@ -295,5 +382,6 @@ WIDE_EDITORS: dict[str, Editor] = {
     "stage_two_loss": loss_editor.loss,
     "config_weights": group_weights,
     "atomic_baseline": baseline,
+    "more_mace_heads": more_heads,
     "fixed_scaling_weights": scales,
 }

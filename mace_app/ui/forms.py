@@ -59,7 +59,8 @@ class Form:
 
     ``elements`` are the atomic numbers of the chosen data. Options whose type no plain widget fits have an editor, by
     name: in the grid of the others, or ``wide``, in a frame of its own. ``brief`` leaves out all text below the widgets
-    but errors; ``unmarked`` the marks of edited fields. ``groups`` are the names of groups of structures in the data.
+    but errors; ``unmarked`` the marks of edited fields. ``groups`` are the names of groups of structures in the data,
+    ``heads`` those of the foundation file, ``own_energies`` the targets that it serves.
     """
 
     draft: Draft
@@ -70,6 +71,8 @@ class Form:
     brief: bool = False
     unmarked: bool = False
     groups: Sequence[str] = ()
+    heads: Sequence[str] = ()
+    own_energies: Sequence[str] = ()
     length_unit: str = "Å"
     prefix: str = PREFIX
     editors: Mapping[str, "Editor"] = field(default_factory=dict)
@@ -138,6 +141,15 @@ class Form:
         if self.advanced and unbuilt:
             self._not_built([item for item, _ in unbuilt])
 
+    def shows(self, part: Part) -> bool:
+        """Whether anything of a part is drawn."""
+        return any(
+            item.name not in part.leave_out
+            and (self.advanced or item.name in part.always or self._matters(item, (*part.loc, item.name)))
+            for item in option_fields(part.model)
+            if item.not_built is None
+        )
+
     def _matters(self, item: OptionField, loc: Loc) -> bool:
         return item.importance == "simple" or self.draft.has(loc) or bool(self.messages(loc))
 
@@ -167,12 +179,16 @@ class Form:
         if item.name in self.editors:
             self.editors[item.name](self, item, loc)
         else:
-            getattr(self, f"_{kind_of(item)}")(item, loc)
+            self._widget(item, loc)
         if not self.advanced and not self.brief:
             st.caption(sentence_markdown(item.help))
         for value, reason in item.not_built_values.items() if self.advanced and not self.brief else ():
             st.caption(f"Not built yet: {sentence_markdown(f'`{value}`')}, because {sentence_markdown(reason)}")
         self._errors(loc)
+
+    def _widget(self, item: OptionField, loc: Loc) -> None:
+        kind = kind_of(item)
+        (self.text if kind == "text" else getattr(self, f"_{kind}"))(item, loc)
 
     def label(self, item: OptionField, loc: Loc) -> str:
         """Title and unit. An edited field is marked by a style rule: a badge in the label would be read out as code."""
@@ -223,7 +239,7 @@ class Form:
             st.session_state[key] = shown
 
         def changed() -> None:
-            if key in st.session_state:  # not if the step was left before the change arrived
+            if key in st.session_state:  # a widget that was just forgotten may report a last time what it showed
                 self.store(item, loc, read(st.session_state[key]))
 
         return {"key": key, "help": self.help(item), "on_change": changed}
@@ -317,7 +333,8 @@ class Form:
         st.session_state[self.key(loc)] = text
         self.store(item, loc, text)
 
-    def _text(self, item: OptionField, loc: Loc) -> None:
+    def text(self, item: OptionField, loc: Loc) -> None:
+        """A plain text field."""
         shown = self.value(item, loc) or ""
         bound = self.bound(item, loc, str(shown), lambda text: text.strip() or None)
         st.text_input(self.label(item, loc), placeholder="not set" if item.optional else default_text(item), **bound)

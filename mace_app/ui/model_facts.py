@@ -67,7 +67,8 @@ def checkpoint_header(path: Path) -> dict[str, Any] | None:
 
 
 def _from_config(config: dict[str, Any], precision: Any) -> ModelFacts:
-    hypers = config["hypers"]
+    # A model from a foundation file has the architecture of that file, whatever the options say.
+    hypers = config["hypers"] if config.get("architecture") is None else config["architecture"]
     return ModelFacts(
         elements=[int(z) for z in config["atomic_types"]],
         targets=[TargetInfo.from_json(target) for target in config["targets"].values()],
@@ -82,8 +83,10 @@ def _from_options(run: RunFolder) -> ModelFacts:
     try:
         options = run.options()
     except (JobsError, OptionsError):
-        return ModelFacts([], [], None, None, "", None)
+        return _unknown()
     model = options.architecture.model
+    if model.mace_model is not None:
+        return replace(_unknown(options.base_precision), targets=list(options.targets().values()))
     return ModelFacts(
         elements=list(options.architecture.atomic_types or []),
         targets=list(options.targets().values()),
@@ -93,3 +96,7 @@ def _from_options(run: RunFolder) -> ModelFacts:
         precision=options.base_precision,
         length_unit=LENGTH_WORDS.get(options.training_set[0].systems.length_unit, "Å"),
     )
+
+
+def _unknown(precision: int | None = None) -> ModelFacts:
+    return ModelFacts([], [], None, None, "", precision)

@@ -5,12 +5,13 @@ from dataclasses import replace
 import streamlit as st
 
 from mace_app.jobs import JobsError, RunFolder, RunInfo, Workspace
-from mace_app.options import TargetInfo
+from mace_app.options import OptionsError, TargetInfo
 from mace_app.ui.ase_code import ase_code
 from mace_app.ui.charts import readable
 from mace_app.ui.download_list import download_list
 from mace_app.ui.elements import symbols
 from mace_app.ui.model_facts import ModelFacts, model_facts
+from mace_app.ui.origin import origin_words
 from mace_app.ui.report_tables import check_table, error_table
 from mace_app.ui.routes import download_name
 from mace_app.ui.state import failure, page
@@ -62,9 +63,10 @@ def _card(run: RunFolder, opened: bool, key: str) -> None:
             st.header(markdown(info.name), anchor=False, width="content")
             st.space("stretch")
             st.page_link(page("runs"), label="Open the run", icon=":material/monitoring:", query_params={"run": run.id})
-        _facts(info, facts)
+        _facts(run, info, facts)
         downloads = run.downloads()
-        model = [replace(item, title="Download the model") for item in downloads if item.name == "model.pt"]
+        titles = {"model.pt": "Download the model", "model.model": "for mace-torch"}
+        model = [replace(item, title=titles[item.name]) for item in downloads if item.name in titles]
         download_list(run, model, f"{key}-file", f"Exported model of {info.name}", primary="model.pt")
         details = st.expander("Errors, checks, code, files", expanded=opened, key=f"{key}-more", on_change="rerun")
         with details:
@@ -79,11 +81,11 @@ def _card(run: RunFolder, opened: bool, key: str) -> None:
             st.code(ase_code(download_name(run, "model.pt"), facts.targets), language="python")
             st.markdown("**Files of the run**")
             download_list(
-                run, [item for item in downloads if item.name != "model.pt"], f"{key}-files", "Files of the run"
+                run, [item for item in downloads if item.name not in titles], f"{key}-files", "Files of the run"
             )
 
 
-def _facts(info: RunInfo, facts: ModelFacts) -> None:
+def _facts(run: RunFolder, info: RunInfo, facts: ModelFacts) -> None:
     rows = [("Elements", markdown(symbols(facts.elements)) if facts.elements else "not recorded")]
     rows.append(("Predicts", "  \n".join(_target(target) for target in facts.targets) or "not recorded"))
     if facts.cutoff is not None:
@@ -96,12 +98,22 @@ def _facts(info: RunInfo, facts: ModelFacts) -> None:
     rows.append(("Size", " · ".join(size) or "not recorded"))
     rows.append(("Trained on", _data(info)))
     best = f", best epoch {info.best_epoch}" if info.best_epoch is not None else ""
+    origin = _origin(run)
+    if origin:
+        rows.append(("Fine-tuned", origin))
     rows.append(("Made", f"{clock(info.ended or info.created)}{best}"))
     with st.grid(3, min_column_width=230, gap="small") as grid:
         for title, text in rows:
             with grid.cell(), st.container(gap=None):
                 st.caption(title)
                 st.markdown(text)
+
+
+def _origin(run: RunFolder) -> str:
+    try:
+        return origin_words(run)
+    except (JobsError, OptionsError):
+        return ""  # the run's own page says what is wrong with it
 
 
 def _target(target: TargetInfo) -> str:

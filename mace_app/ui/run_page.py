@@ -7,6 +7,7 @@ from mace_app.jobs.names import slug
 from mace_app.options import OptionsError, simple_changes
 from mace_app.ui.download_list import download_list
 from mace_app.ui.metatrain_panel import metatrain_panel
+from mace_app.ui.origin import origin_words
 from mace_app.ui.report_tables import change_rows, check_table, error_table
 from mace_app.ui.run_actions import actions, confirm_delete, show_notice
 from mace_app.ui.run_live import live_charts, live_status
@@ -174,6 +175,20 @@ def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
             place = _place(space, run)
             facts.append(f"number {place} in the queue" if place else "waiting to be started")
         st.caption(" · ".join(facts))
+    _origin(run)
+
+
+def _origin(run: RunFolder) -> None:
+    """What a fine-tuned run began with."""
+    try:
+        sentence = origin_words(run)
+    except (JobsError, OptionsError) as error:
+        failure("What this run started from can't be read", error)
+        return
+    if sentence:
+        with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run-origin"):
+            st.badge("fine-tuned", icon=":material/foundation:", color="violet")
+            st.caption(sentence)
 
 
 def _place(space: Workspace, run: RunFolder) -> int | None:

@@ -8,6 +8,7 @@ from mace_app.ui.mapping import MASK_ENDINGS, rename
 BY_TARGET = ("loss", "stage_two_loss", "atomic_baseline", "fixed_scaling_weights")
 LISTED = (*TRAINING, "per_structure_targets")
 OWN_READOUT = (*MODEL, "mace_head_target")
+MORE_READOUTS = (*MODEL, "more_mace_heads")
 
 
 def rename_target(draft: Draft, old: str, new: str) -> None:
@@ -22,6 +23,9 @@ def rename_target(draft: Draft, old: str, new: str) -> None:
         value = draft.get((*TRAINING, option))
         if isinstance(value, dict) and old in value:
             draft.set((*TRAINING, option), rename(value, old, new))
+    heads = draft.get(MORE_READOUTS)
+    if isinstance(heads, dict) and old in heads:
+        draft.set(MORE_READOUTS, rename(heads, old, new))
     names = draft.get(LISTED)
     if isinstance(names, list):
         draft.set(LISTED, [new if name == old else name for name in names])
@@ -38,6 +42,8 @@ def forget_target(draft: Draft, name: str) -> None:
     for option in BY_TARGET:
         if isinstance(draft.get((*TRAINING, option)), dict):
             draft.unset((*TRAINING, option, name))
+    if isinstance(draft.get(MORE_READOUTS), dict):
+        draft.unset((*MORE_READOUTS, name))
     names = draft.get(LISTED)
     if names == [name]:
         draft.unset(LISTED)

@@ -6,11 +6,12 @@ import streamlit as st
 
 from mace_app.jobs import Workspace
 from mace_app.options import OptionField, RunOptions, option_fields
-from mace_app.ui import conversions
+from mace_app.ui import conversions, replay
+from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
 from mace_app.ui.forms import PREFIX, Form, show_errors, widget_key
 from mace_app.ui.state import page
+from mace_app.ui.target_names import forget_target
 from mace_app.ui.text import code, markdown
-from mace_app.ui.wizard import Source, align_other_sets, entries, read_from, sources
 
 FRACTION, OTHER, INDICES = "share of the training data", "other data", "listed structures"
 
@@ -55,6 +56,8 @@ def _choose(form: Form, ready: list[Source], key: str, title: str, help_text: st
             form.draft.set((key,), [kept.get(label, by_label[label]) for label in labels])
         else:
             form.draft.unset((key,))
+        if replay.replayed(form.draft) is None:
+            forget_target(form.draft, replay.TARGET)
         align_other_sets(form.draft, ready)
         form.draft.save()
 

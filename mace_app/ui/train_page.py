@@ -4,16 +4,17 @@ from typing import BinaryIO
 
 import streamlit as st
 
-from mace_app.jobs import JobsError
+from mace_app.jobs import JobsError, Workspace
 from mace_app.options import Problem, RunOptions, dump_options, option_fields
 from mace_app.options.model import ModelHypers
 from mace_app.options.run import Architecture
 from mace_app.options.training import TrainingHypers
-from mace_app.ui import presets
+from mace_app.ui import presets, starting_point
 from mace_app.ui.draft import DATA_KEYS, MODEL, TRAINING, Draft, Loc
 from mace_app.ui.forms import Form, Part
 from mace_app.ui.server.upload_store import UploadRefused, discard, open_upload
 from mace_app.ui.text import sentence_html
+from mace_app.ui.train_start import start_block
 from mace_app.ui.wizard import STEPS, changed, load_text, step_of, yaml_name
 
 SIMPLE, ADVANCED = "Simple", "Advanced"
@@ -175,10 +176,11 @@ def yaml_panel(draft: Draft) -> None:
         )
 
 
-def preset_cards(draft: Draft) -> None:
-    now = presets.current(draft)
+def preset_cards(form: Form) -> None:
+    draft = form.draft
+    now, offered = presets.current(draft), presets.offered(draft)
     with st.container(key="train-presets"):
-        for place, preset in zip(st.columns(len(presets.PRESETS), gap="small"), presets.PRESETS, strict=True):
+        for place, preset in zip(st.columns(len(offered), gap="small"), offered, strict=True):
             with place, st.container(border=True, height="stretch", gap="small"):
                 st.markdown(f"**{preset.name}**" + (" :blue-badge[in use]" if preset is now else ""))
                 st.caption(preset.summary)
@@ -189,29 +191,47 @@ def preset_cards(draft: Draft) -> None:
                     help=f"Use the preset {preset.name}",
                     disabled=preset is now,
                     on_click=_use_preset,
-                    args=(preset, draft),
+                    args=(preset, form),
                 )
 
 
-def _use_preset(preset: presets.Preset, draft: Draft) -> None:
-    presets.apply(preset, draft)
-    changed(draft)
+def _use_preset(preset: presets.Preset, form: Form) -> None:
+    main = starting_point.main_energy(form.draft)
+    goes_on = starting_point.file_of(form.draft) is not None and main in form.targets
+    presets.apply(preset, form.draft, main if goes_on else None)
+    changed(form.draft)
 
 
-def model_step(form: Form) -> None:
+def model_step(form: Form, space: Workspace) -> None:
+    """Where the training starts, presets, and the options of the model that have an effect."""
+    start_block(form, space, form.elements)
     if not form.advanced:
         st.header("Start from a preset", anchor=False)
-        preset_cards(form.draft)
+        preset_cards(form)
+    moot = _moot(form, MODEL, starting_point.moot_model_options(form.draft, form.targets))
+    # Where the heads of the file are known, one is chosen beside the file.
+    elsewhere = ("mace_model", *(("mace_head_name",) if form.heads else ()))
+    part = Part(ModelHypers, MODEL, leave_out=(*elsewhere, *moot))
+    if not form.advanced and form.shows(part):
         st.header("Or choose yourself", anchor=False)
-    form.sections(Part(ModelHypers, MODEL))
+    form.sections(part)
 
 
 def training_step(form: Form) -> None:
+    file = starting_point.file_of(form.draft) is not None
+    always = ("num_epochs", *(("atomic_baseline", "freeze") if file else ()))
+    moot = _moot(form, TRAINING, starting_point.moot_training_options(form.draft, form.targets))
+    elements = _moot(form, ("architecture",), ["atomic_types"] if file else [])
     form.sections(
-        Part(TrainingHypers, TRAINING, always=("num_epochs",)),
+        Part(TrainingHypers, TRAINING, always=always, leave_out=moot),
         Part(RunOptions, (), leave_out=("architecture", *DATA_KEYS)),
-        Part(Architecture, ("architecture",), leave_out=("name", "model", "training")),
+        Part(Architecture, ("architecture",), leave_out=("name", "model", "training", *elements)),
     )
+
+
+def _moot(form: Form, place: Loc, names: list[str]) -> tuple[str, ...]:
+    """Options without effect are not drawn, unless they were set: then they have to be seen to be removed."""
+    return tuple(name for name in names if not form.draft.has((*place, name)))
 
 
 def place_in_words(loc: Loc) -> str:

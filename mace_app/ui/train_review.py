@@ -20,16 +20,26 @@ from mace_app.options.base import shown
 from mace_app.ui.charts import readable
 from mace_app.ui.data_summary import SplitSizes, split_problems, split_sizes
 from mace_app.ui.draft import Draft
+from mace_app.ui.draft_data import entries, read_from, sources
 from mace_app.ui.elements import symbols
 from mace_app.ui.metatrain_panel import metatrain_panel
 from mace_app.ui.model_facts import LENGTH_WORDS
+from mace_app.ui.starting_files import StartingFile
+from mace_app.ui.starting_point import fate_of_energy
 from mace_app.ui.state import failure, page
-from mace_app.ui.text import code, count, markdown
+from mace_app.ui.text import code, count, markdown, sentence_markdown
 from mace_app.ui.train_page import go_to, place_in_words, problem_list
-from mace_app.ui.wizard import STEPS, entries, problems_by_step, read_from, sources, start
+from mace_app.ui.wizard import STEPS, problems_by_step, start
 
 
-def review_step(draft: Draft, space: Workspace, options: RunOptions | None, problems: list[Problem]) -> None:
+def review_step(
+    draft: Draft,
+    space: Workspace,
+    options: RunOptions | None,
+    problems: list[Problem],
+    file: StartingFile | None = None,
+) -> None:
+    """``file`` is the foundation file that the training starts from."""
     sizes = split_sizes(space, options) if options is not None else None
     if options is not None:
         problems = [
@@ -38,7 +48,7 @@ def review_step(draft: Draft, space: Workspace, options: RunOptions | None, prob
             *(split_problems(options, sizes) if sizes is not None else []),
         ]
     if options is not None:
-        _summary(options, sizes)
+        _summary(draft, options, sizes, file)
     if problems:
         _in_the_way(problems)
     if options is not None:
@@ -62,9 +72,8 @@ def _in_the_way(problems: list[Problem]) -> None:
                 )
 
 
-def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
-    length = LENGTH_WORDS[options.training_set[0].systems.length_unit]
-    model, training = options.architecture.model, options.architecture.training
+def _summary(draft: Draft, options: RunOptions, sizes: SplitSizes | None, file: StartingFile | None) -> None:
+    training = options.architecture.training
     left, middle, right = st.columns(3, gap="small")
     with left, st.container(border=True, height="stretch", gap="small"):
         st.markdown("**Data**")
@@ -80,12 +89,12 @@ def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
                 st.caption(f"and {count(sizes.isolated, 'isolated atom')} for the baseline")
             st.markdown(f"Elements: {symbols(sizes.elements)}")
     with middle, st.container(border=True, height="stretch", gap="small"):
-        st.markdown("**Model**")
-        st.markdown(
-            f"{code(model.hidden_irreps)}  \n"
-            f"{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} {length}  \n"
-            f"correlation {model.correlation}, edges up to l = {model.max_ell}"
-        )
+        if file is None:
+            st.markdown("**Model**")
+            _model(options)
+        else:
+            st.markdown("**Fine-tuned**")
+            _fine_tuned(draft, options, file)
     with right, st.container(border=True, height="stretch", gap="small"):
         st.markdown("**Training**")
         lines = [f"{count(training.num_epochs, 'epoch')} in batches of {training.batch_size}"]
@@ -108,6 +117,26 @@ def _summary(options: RunOptions, sizes: SplitSizes | None) -> None:
     if changes:
         with st.expander(f"{count(len(changes), 'option')} away from the default", icon=":material/tune:"):
             st.table([_change_row(change) for change in changes], alt="Options that differ from their defaults")
+
+
+def _model(options: RunOptions) -> None:
+    model = options.architecture.model
+    length = LENGTH_WORDS[options.training_set[0].systems.length_unit]
+    st.markdown(
+        f"{code(model.hidden_irreps)}  \n"
+        f"{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} {length}  \n"
+        f"correlation {model.correlation}, edges up to l = {model.max_ell}"
+    )
+
+
+def _fine_tuned(draft: Draft, options: RunOptions, file: StartingFile) -> None:
+    """From which file, under which licence, and what is trained of it."""
+    lines = [f"from {markdown(file.title)}", f"licence: {markdown(file.licence or 'not known')}"]
+    if file.facts is not None:
+        layers, cutoff = file.facts["architecture"]["num_interactions"], file.facts["architecture"]["r_max"]
+        lines.append(f"{count(layers, 'layer')}, cutoff {cutoff:g} Å, {count(file.facts['parameters'], 'parameter')}")
+    st.markdown("  \n".join(lines))
+    st.caption(sentence_markdown(fate_of_energy(draft, options.targets()).sentence))
 
 
 def _target_rows(options: RunOptions) -> list[dict[str, str]]:

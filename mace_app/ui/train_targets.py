@@ -8,15 +8,15 @@ import streamlit as st
 from mace_app.jobs import JobsError, Workspace
 from mace_app.options import Problem, option_fields
 from mace_app.options.training import TrainingHypers
-from mace_app.ui import loss_editor, mapping
+from mace_app.ui import loss_editor, mapping, replay
 from mace_app.ui.dataset_view import label_keys
 from mace_app.ui.draft import TRAINING, Draft
+from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
 from mace_app.ui.forms import PREFIX, Form, forget_widgets, show_errors
 from mace_app.ui.mapping import DERIVATIVES, Key, derivative_key, new_target
 from mace_app.ui.target_fields import TargetFields, in_words
 from mace_app.ui.target_names import forget_target, rename_target
 from mace_app.ui.text import code, markdown
-from mace_app.ui.wizard import Source, align_other_sets, entries, read_from, sources
 
 LOSS = (*TRAINING, "loss")
 _LOSS = next(item for item in option_fields(TrainingHypers) if item.name == "loss")
@@ -45,10 +45,13 @@ def _loss_choice(form: Form) -> None:
 
 def _dataset(form: Form, number: int, entry: dict[str, Any], source: Source) -> None:
     mapped: dict[str, Any] = source.entry["targets"] if source.folder is not None else {}
+    replayed = replay.is_replay(entry)
+    if replayed:  # its other labels are of no use here: old ones would be taken for new ones
+        mapped = {name: target for name, target in entry["targets"].items() if name == replay.TARGET}
     place = ("training_set", str(number))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.header(markdown(source.label), anchor=False)
-        if mapped and entry.get("targets") != mapped:
+        st.header(markdown(source.label) + (" :gray-badge[old data]" if replayed else ""), anchor=False)
+        if mapped and not replayed and entry.get("targets") != mapped:
             st.button(
                 "Back to the mapping of the dataset",
                 key=f"{PREFIX}targets-{number}-reset",

@@ -1,23 +1,19 @@
-"""The state behind the Train page: the draft of this session, its problems by step, and the data it names."""
-
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+"""The state behind the Train page: the draft of this session, what the address asks for, and problems by step."""
 
 import streamlit as st
 
-from mace_app.jobs import DatasetFolder, Workspace, WorkspaceError
-from mace_app.options import OptionsError, Problem, RunOptions, TargetInfo
-from mace_app.options.datasets import DatasetOptions, merged_targets
+from mace_app.jobs import JobsError, Workspace
+from mace_app.options import OptionsError, Problem, RunOptions
+from mace_app.ui import presets, starting_point
 from mace_app.ui.draft import DATA_KEYS, Draft
+from mace_app.ui.draft_data import align_other_sets, entries, read_from, sources
 from mace_app.ui.forms import forget_widgets
-from mace_app.ui.model_facts import LENGTH_WORDS
+from mace_app.ui.state import failure
+from mace_app.ui.text import markdown
 
 DRAFT_FILE = "draft.json"
 STEPS = ("Data", "Targets", "Model", "Training", "Review")
 _SESSION_KEY = "train-draft"
-# What all data sets must agree on.
-DEFINITION = ("quantity", "unit", "description", "sample_kind", "type", "num_subtargets", "aggregate")
 
 
 def session_draft(workspace: Workspace) -> Draft:
@@ -43,79 +39,6 @@ def step_of(problem: Problem) -> str:
     return "Model" if loc[:2] == ("architecture", "model") else "Training"
 
 
-@dataclass(frozen=True)
-class Source:
-    """A data set that can be chosen: one of the workspace with a confirmed mapping, or one named in the YAML only."""
-
-    label: str
-    entry: dict[str, Any]
-    folder: DatasetFolder | None = None
-
-    @property
-    def path(self) -> str:
-        return read_from(self.entry)
-
-
-def read_from(entry: Any) -> str:
-    """The file of a data set's entry in the draft."""
-    systems = entry.get("systems") if isinstance(entry, dict) else entry
-    return str(systems.get("read_from", "")) if isinstance(systems, dict) else str(systems or "")
-
-
-def entries(draft: Draft, key: str) -> list[dict[str, Any]]:
-    """The data sets that the draft names under ``training_set``, ``validation_set`` or ``test_set``."""
-    value = draft.get((key,))
-    found = value if isinstance(value, list) else [value] if isinstance(value, dict) and "systems" in value else []
-    return [entry for entry in found if isinstance(entry, dict)]
-
-
-def dataset_entry(folder: DatasetFolder, mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """A data set of the workspace as it stands in the options; raises WorkspaceError if its file is gone."""
-    systems = {"read_from": str(folder.source_path)}
-    if mapping.get("length_unit"):
-        systems["length_unit"] = mapping["length_unit"]
-    return {"systems": systems, "targets": dict(mapping["targets"])}
-
-
-def sources(workspace: Workspace, draft: Draft) -> tuple[list[Source], list[str]]:
-    """What can be chosen as data, and the names of data sets that still lack a confirmed mapping or their file."""
-    ready, waiting = [], []
-    for folder in workspace.datasets():
-        try:
-            mapping = folder.mapping()
-            if mapping is None:
-                waiting.append(folder.name)
-            else:
-                ready.append(Source(folder.name, dataset_entry(folder, mapping), folder))
-        except WorkspaceError:
-            waiting.append(folder.id)
-    known = {source.path for source in ready}
-    for key in DATA_KEYS:
-        for entry in entries(draft, key):
-            if read_from(entry) not in known:
-                known.add(read_from(entry))
-                ready.append(Source(read_from(entry), entry))
-    return ready, waiting
-
-
-def align_other_sets(draft: Draft, ready: list[Source]) -> None:
-    """Give validation and test data the targets that are trained: no others, and those again that were left out."""
-    trained = {
-        name: target
-        for entry in entries(draft, "training_set")
-        for name, target in (entry.get("targets") or {}).items()
-    }
-    mapped = {source.path: source.entry["targets"] for source in ready if source.folder is not None}
-    for key in ("validation_set", "test_set"):
-        aligned = []
-        for entry in entries(draft, key):
-            targets = {**mapped.get(read_from(entry), {}), **(entry.get("targets") or {})}
-            kept = {name: _like(trained[name], t) for name, t in targets.items() if name in trained}
-            aligned.append({**entry, "targets": kept})
-        if aligned:
-            draft.set((key,), aligned)
-
-
 def take_dataset(draft: Draft, workspace: Workspace) -> None:
     """Learn from the data set named in the address, once; an entry that is there already stays as it is."""
     wanted = st.query_params.pop("dataset", None)
@@ -129,31 +52,20 @@ def take_dataset(draft: Draft, workspace: Workspace) -> None:
             return
 
 
-def _like(trained: Any, target: Any) -> Any:
-    """The target of another set with the definition that is trained; keys and derivatives stay its own."""
-    if not isinstance(trained, dict) or not isinstance(target, dict):
-        return target
-    own = {name: value for name, value in target.items() if name not in DEFINITION}
-    return {**own, **{name: trained[name] for name in DEFINITION if name in trained}}
-
-
-def draft_targets(draft: Draft) -> dict[str, TargetInfo]:
-    """The targets of the chosen training data, as far as they are valid."""
-    found = []
-    for entry in entries(draft, "training_set"):
-        targets = entry.get("targets")
-        for name, target in targets.items() if isinstance(targets, dict) else [("energy", {})]:
-            try:
-                found.append(DatasetOptions.model_validate({"systems": "chosen.xyz", "targets": {name: target}}))
-            except ValueError:
-                continue
-    return merged_targets(found) if found else {}
-
-
-def length_unit(draft: Draft) -> str:
-    """The unit of length of the chosen training data, as people write it."""
-    given = draft.get(("training_set", "0", "systems", "length_unit"), "")
-    return LENGTH_WORDS.get(str(given).lower(), "Å")
+def take_foundation(draft: Draft, workspace: Workspace) -> None:
+    """Start from the foundation model named in the address, once."""
+    wanted = str(st.query_params.pop("foundation", ""))
+    try:
+        folder = workspace.foundation(wanted)
+        path, facts, name = str(folder.source_path), folder.facts(), folder.name
+    except JobsError as error:
+        failure("This foundation model can't be started from", error)
+        return
+    if starting_point.file_of(draft) != path:
+        presets.leave(draft)
+        starting_point.start_from(draft, path, facts["heads"] if facts is not None else None)
+        changed(draft)
+    st.toast(f"Starting from {markdown(name)}", icon=":material/foundation:")
 
 
 def problems_by_step(problems: list[Problem]) -> dict[str, list[Problem]]:

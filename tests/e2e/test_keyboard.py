@@ -1,6 +1,6 @@
 """The whole Train form without a mouse: Tab, arrows, Space, Enter and typing, in a real browser.
 
-In five passes, because some options exclude others and no test shall take long; `keyboard_passes` says what each is.
+In six passes, because some options exclude others and no test shall take long; `keyboard_passes` says what each is.
 """
 
 import re
@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 from form_samples import TARGETS, molecules
+from foundation_samples import write_files
 from keyboard_only import Keyboard, Ready, fill
-from keyboard_passes import FROM_CHECKPOINT, FROM_RUN, HEADS, MAPPED, TYPED, before, options_of
+from keyboard_passes import FROM_CHECKPOINT, FROM_RUN, HEADS, MAPPED, TYPED, before, foundation_beside, options_of
 from playwright.sync_api import Page, expect
 
 from mace_app.jobs import Workspace
@@ -255,4 +256,21 @@ def test_what_excludes_the_others_is_chosen_with_the_keyboard_alone(begin: Calla
     keyboard.segment("Loss", "MACE weighted")
     keyboard.segment("Energies of single atoms", "from a trained model")
     keyboard.text("Checkpoint or run folder to take energies of single atoms from", FROM_CHECKPOINT)
+    form.finish()
+
+
+def test_a_fine_tuning_is_chosen_with_the_keyboard_alone(begin: Callable[[str, str], Pass], tmp_path: Path) -> None:
+    form = begin("from a file", "model")
+    keyboard, path = form.keyboard, foundation_beside(form.path)
+    write_files(Path(path).parent)
+    keyboard.segment("Foundation model: where to start", "From a foundation model")
+    keyboard.text("Path of a `.model` file on this machine", path)
+    keyboard.button("Start from this file")
+    expect(form.page.get_by_text("2 layers reach 7.4")).to_be_visible(timeout=180_000)  # the worker has read it
+    keyboard.settle()
+    keyboard.select("Head of the foundation model", "ccsd")
+    keyboard.select("Readouts of `energy/other`", "dft")
+    keyboard.button("Next: training")
+    keyboard.select("Baseline of `energy`", "estimated from my data")
+    keyboard.select("Baseline of `energy/other`", "isolated atoms in my data")
     form.finish()

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from form_samples import TARGETS, molecules, options
+from form_samples import TARGETS, from_a_file, molecules, options
 from streamlit.testing.v1 import AppTest
 
 from mace_app.jobs import DatasetFolder, Workspace
@@ -40,7 +40,12 @@ MODELS: dict[type[Any], tuple[str, ...]] = {
     RunOptions: (),
     Architecture: ("architecture",),
 }
-FOR_TRAINED_WEIGHTS = {"freeze", "freeze_layers", "lora_rank", "lora_alpha"}  # refused without a foundation model
+SETS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "first set": lambda path: options(True, path),
+    "second set": lambda path: options(False, path),
+    "from a file": from_a_file,
+    "from a file, corrected": lambda path: from_a_file(path, corrected=True),
+}
 ELSEWHERE = {"architecture", "training_set", "name", "model", "training"}
 
 
@@ -93,16 +98,17 @@ def draft_of(app: AppTest, workspace: Path) -> Draft:
 
 
 def test_every_field_that_is_drawn_has_help_with_the_words_of_its_option(form: AppTest, data: str) -> None:
-    load(form, yaml.safe_dump(options(one=True, path=data)))
     helps: dict[str, str] = {}
-    for step in STEPS:
-        form.button(key=f"train-step-{step}").click().run()
-        for kind in KINDS:
-            for widget in form.get(kind):
-                if str(widget.key or "").startswith("option-"):
-                    helps[widget.key] = str(widget.proto.help)
-        for element in form.markdown:
-            helps[f"heading {element.value}"] = str(element.proto.help)
+    for name in ("first set", "from a file"):
+        load(form, yaml.safe_dump(SETS[name](data)))
+        for step in STEPS:
+            form.button(key=f"train-step-{step}").click().run()
+            for kind in KINDS:
+                for widget in form.get(kind):
+                    if str(widget.key or "").startswith("option-"):
+                        helps[widget.key] = str(widget.proto.help)
+            for element in form.markdown:
+                helps[f"heading {element.value}"] = str(element.proto.help)
     assert len(helps) > 100
     silent = [key for key, text in helps.items() if key.startswith("option-") and not text.strip()]
     assert silent == []
@@ -110,16 +116,16 @@ def test_every_field_that_is_drawn_has_help_with_the_words_of_its_option(form: A
     assert [item.name for _, item in fields() if item.help not in everything] == []
 
 
-@pytest.mark.parametrize("one", [True, False], ids=["first set", "second set"])
+@pytest.mark.parametrize("name", list(SETS))
 def test_a_yaml_written_by_the_form_reads_back_to_the_same_form(
-    one: bool, form: AppTest, data: str, workspace_path: Path
+    name: str, form: AppTest, data: str, workspace_path: Path
 ) -> None:
-    load(form, yaml.safe_dump(options(one, data)))
+    load(form, yaml.safe_dump(SETS[name](data)))
     first = walk(form)
     draft = draft_of(form, workspace_path)
     written = complete_text(draft)
     values, checked = draft.values, draft.check()[0]
-    assert checked == parse_options(options(one, data)) == parse_options(parse_yaml(written))
+    assert checked == parse_options(SETS[name](data)) == parse_options(parse_yaml(written))
     form.button(key="train-clear").click().run()
     empty = walk(form)
     assert draft_of(form, workspace_path).values == {} and set(empty) != set(first)
@@ -128,18 +134,18 @@ def test_a_yaml_written_by_the_form_reads_back_to_the_same_form(
     assert draft_of(form, workspace_path).values == values
 
 
-def test_the_two_sets_change_every_field_of_the_form(data: str) -> None:
+def test_the_sets_change_every_field_of_the_form(data: str) -> None:
     def at(tree: Any, place: tuple[str, ...]) -> Any:
         for part in place:
             tree = getattr(tree, part)
         return tree
 
     try:
-        trees = [parse_options(options(one, data)) for one in (True, False)]
+        trees = [parse_options(options_for(data)) for options_for in SETS.values()]
     except OptionsError as error:
         pytest.fail(str(error))
     untouched = [item.name for place, item in fields() if all(at(tree, place) == item.default for tree in trees)]
-    assert set(untouched) == FOR_TRAINED_WEIGHTS
+    assert untouched == []
 
 
 def test_a_run_of_the_workspace_reads_back_too(open_page: OpenPage, data: str, workspace_path: Path) -> None:

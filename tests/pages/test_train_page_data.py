@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from mace_app.jobs import DatasetFolder, Workspace
 from mace_app.options import dump_options
 from mace_app.ui.draft import Draft
-from mace_app.ui.wizard import read_from
+from mace_app.ui.draft_data import read_from
 
 OpenPage = Callable[..., AppTest]
 AddFile = Callable[..., DatasetFolder]

@@ -24,6 +24,8 @@ USUAL_SECONDS: dict[FoundationPhase, float] = {
     "saving": 4.0,
     "comparing": 8.0,
 }
+# So much work at the usual speed is assumed to have been seen: a first phase of a moment says little of the others.
+DOUBT_SECONDS = 4.0
 HEAD_PHASES: tuple[FoundationPhase, ...] = ("building", "saving", "comparing")
 
 
@@ -36,6 +38,7 @@ class Phases:
         self._now = FoundationProgress()
         self._begun = self._phase_begun = time.monotonic()
         self._usual_done = self._spent = 0.0
+        self._fraction = 0.0
 
     def plan(self, phases: Sequence[FoundationPhase]) -> None:
         """What is still to come, in any order, repetitions included; the phase at work is not one of it."""
@@ -50,21 +53,22 @@ class Phases:
             self._ahead.remove(phase)
         self._phase_begun = now
         done = None if total is None else 0.0
-        self._now = FoundationProgress(phase, message, head, done, total, self._now.fraction)
+        self._now = FoundationProgress(phase, message, head, done, total)
 
     def count(self, done: float, total: float | None = None) -> None:
         """How much of the phase is done, in bytes or structures."""
         now = self._now
-        self._now = FoundationProgress(now.phase, now.message, now.head, done, total or now.total, now.fraction)
+        self._now = FoundationProgress(now.phase, now.message, now.head, done, total or now.total)
 
     def now(self) -> FoundationProgress:
         elapsed, left = time.monotonic() - self._begun, self._left()
-        now = self._now
-        fraction = max(now.fraction, elapsed / (elapsed + left) if elapsed + left > 0 else 0.0)
-        return FoundationProgress(now.phase, now.message, now.head, now.done, now.total, min(fraction, 0.99), left)
+        now = self._now  # set by the thread at work, which may go on meanwhile
+        share = elapsed / (elapsed + left) if elapsed + left > 0 else 0.0
+        self._fraction = min(max(self._fraction, share), 0.99)  # a bar never goes back
+        return FoundationProgress(now.phase, now.message, now.head, now.done, now.total, self._fraction, left)
 
     def _left(self) -> float:
-        speed = self._spent / self._usual_done if self._usual_done else 1.0
+        speed = (self._spent + DOUBT_SECONDS) / (self._usual_done + DOUBT_SECONDS)
         later = sum(USUAL_SECONDS.get(phase, 0.0) for phase in self._ahead) * speed
         spent, now = time.monotonic() - self._phase_begun, self._now
         if now.phase == "downloading" and now.done and now.total:
@@ -93,8 +97,7 @@ class Phases:
         while not over.wait(INTERVAL_SECONDS):
             if self._listener is not None:
                 with suppress(OSError, JobsError):  # a full disk stops the job when its result is written
-                    self._now = self.now()
-                    self._listener(self._now)
+                    self._listener(self.now())
             if not cancelled():
                 continue
             # Once more after a while: an interrupt that comes while an object is being destroyed is lost.

@@ -47,6 +47,7 @@ class Terminal:
                     ncols=shutil.get_terminal_size().columns,  # 80 where the terminal doesn't say
                     unit="",
                     mininterval=0.2,
+                    miniters=0,  # the time that is left and the message change though the bar stands still
                     bar_format="{desc} {percentage:3.0f}%|{bar}| {unit}",
                 )
         self._fields.update(fields)

@@ -18,18 +18,16 @@ def test_what_is_left_is_what_is_planned_and_a_slow_machine_is_noticed(monkeypat
     phases.plan(["rebuilding", *HEAD_PHASES * 2])
     every = sum(USUAL_SECONDS[phase] for phase in ("reading", "rebuilding", *HEAD_PHASES * 2))
     assert phases.now().eta_seconds == pytest.approx(every)
-    clock = 2 * USUAL_SECONDS["reading"]  # twice as slow as usual
+    clock = 0.1  # the imports were done before: nothing is known of this machine yet
     phases.begin("rebuilding", "Building")
-    now = phases.now()
-    assert now.eta_seconds == pytest.approx(2 * (every - USUAL_SECONDS["reading"]))
-    assert now.fraction == pytest.approx(USUAL_SECONDS["reading"] / every)
-    clock += 2 * USUAL_SECONDS["rebuilding"]
-    for phase in HEAD_PHASES:
+    assert phases.now().eta_seconds == pytest.approx((every - USUAL_SECONDS["reading"]), rel=0.6)
+    for phase in ("rebuilding", *HEAD_PHASES):
         phases.begin(phase, "Head 1", head="a")
-        clock += 2 * USUAL_SECONDS[phase]
+        clock += 5 * USUAL_SECONDS[phase]
     phases.begin(HEAD_PHASES[0], "Head 2", head="b")
-    left = phases.now().eta_seconds
-    assert left == pytest.approx(2 * sum(USUAL_SECONDS[phase] for phase in HEAD_PHASES))
+    now, usual = phases.now(), sum(USUAL_SECONDS[phase] for phase in HEAD_PHASES)
+    assert now.eta_seconds is not None and 3 * usual < now.eta_seconds < 5 * usual
+    assert now.fraction == pytest.approx(clock / (clock + now.eta_seconds))
 
 
 def test_a_download_tells_its_own_speed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -45,6 +43,23 @@ def test_a_download_tells_its_own_speed(monkeypatch: pytest.MonkeyPatch) -> None
     assert now.fraction == pytest.approx(0.25)
     phases.begin("reading", "Reading")
     assert phases.now().fraction >= now.fraction, "a bar never goes back"
+
+
+def test_a_phase_that_begins_while_the_listener_is_told_is_not_lost() -> None:
+    phases = Phases()
+    heard: list[str] = []
+
+    class Slow:
+        def __call__(self, now: FoundationProgress) -> None:
+            heard.append(now.phase)
+            if now.phase == "reading":
+                phases.begin("rebuilding", "Building")
+
+    phases._listener = Slow()
+    phases.begin("reading", "Reading")
+    with phases.told():
+        time.sleep(1.3)
+    assert heard == ["reading", "rebuilding"]
 
 
 def test_a_cancellation_interrupts_the_work_and_ends_what_it_started() -> None:

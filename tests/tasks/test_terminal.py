@@ -1,4 +1,5 @@
 import io
+import time
 
 import pytest
 
@@ -29,6 +30,16 @@ def test_a_terminal_shows_a_bar_with_speed_and_the_time_that_is_left():
     assert "Epoch 2 of 3  50%|" in text
     assert "12.3 structures/s, 4:05 min left" in text
     assert "\ra line\n" in text
+
+
+def test_message_and_time_are_renewed_while_the_bar_stands_still():
+    screen = Screen()
+    terminal = Terminal(screen)
+    for second in range(4):
+        terminal.progress(FIELDS | {"message": f"Step {second}", "eta_seconds": 9 - second})
+        time.sleep(0.25)
+    terminal.close()
+    assert "Step 3" in screen.getvalue() and "6 s left" in screen.getvalue()
 
 
 def test_a_file_gets_the_lines_alone():

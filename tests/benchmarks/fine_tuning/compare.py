@@ -31,7 +31,14 @@ LEARNED, WATCHED, TESTED = 20, 20, 200  # new structures to train, validate and 
 REPLAYED, OLD_WATCHED = 60, 20  # old structures to train and validate on; the rest is for the test
 NEW_ENERGY = {"key": "energy", "unit": "eV", "forces": {"key": "forces"}}
 OLD_ENERGY = {"quantity": "energy", "key": "energy_xtb", "unit": "eV", "forces": {"key": "forces_xtb"}}
-ALIKE = {"r_max": 4.0, "hidden_irreps": "32x0e", "num_interactions": 2, "correlation": 3, "max_ell": 3}
+# The architecture of the file, as `python -m mace_app inspect` prints it.
+ALIKE = {
+    "r_max": 4.0,
+    "hidden_irreps": "32x0e",
+    "max_ell": 2,
+    "correlation": 2,
+    "interaction_first": "RealAgnosticInteractionBlock",
+}
 KINDS = ("scratch", "file", "replay")
 TITLES = {
     "scratch": "from scratch, 20 ethanols",
@@ -64,6 +71,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=shared, help=f"folder of {FILE}; or MACE_APP_TEST_DATA")
     parser.add_argument("--cache", type=Path, required=True, help="folder for runs and results")
     parser.add_argument("--epochs", type=int, default=100)
+    parser.add_argument("--rate", type=float, default=0.01, help="learning rate of what starts from the file")
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--write", action="store_true", help=f"write docs/{PAGE.name}")
     arguments = parser.parse_args()
@@ -100,11 +108,16 @@ def split(data: Path, cache: Path) -> dict[str, Path]:
 
 
 def options(kind: str, seed: int, parts: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Any]:
-    training: dict[str, Any] = {"num_epochs": arguments.epochs, "batch_size": 5}
+    training: dict[str, Any] = {
+        "num_epochs": arguments.epochs,
+        "batch_size": 5,
+        "learning_rate": 0.01,
+        "lr_scheduler": "CosineAnnealingLR",
+    }
     model: dict[str, Any] = ALIKE
     if kind != "scratch":
         model = {"mace_model": str(arguments.data / FILE)}
-        training |= {"learning_rate": 0.001, "atomic_baseline": {"energy": "estimated"}}
+        training |= {"learning_rate": arguments.rate, "atomic_baseline": {"energy": "estimated"}}
     sets = {
         "training_set": [dataset(parts["learned"], "energy")],
         "validation_set": [dataset(parts["watched"], "energy")],

@@ -62,8 +62,9 @@ def _way(form: Form, space: Workspace) -> None:
     st.session_state.setdefault(key, SCRATCH if starting_point.file_of(form.draft) is None else FOUNDATION)
 
     def switch() -> None:
-        way = st.session_state.get(key)
-        if way is None:  # forgotten just now; nobody chose anything
+        way, now = st.session_state.get(key), starting_point.file_of(form.draft)
+        # A widget that was just forgotten may report a last time what it showed, although nobody chose it.
+        if way is None or (way == SCRATCH) == (now is None):
             return
         presets.leave(form.draft)
         if way == SCRATCH:
@@ -103,9 +104,9 @@ def _file(form: Form, space: Workspace, files: Sequence[StartingFile]) -> None:
         st.session_state[key] = chosen.path if chosen is not None else None
 
     def choose() -> None:
-        # A widget that was just forgotten may report a last time what it showed.
+        # A widget that was just forgotten may report a last time what it showed, although nobody chose it.
         new = st.session_state.get(key)
-        if new in by_path:
+        if new in by_path and new != path:
             starting_point.start_from(form.draft, new, by_path[new].heads or None)
             changed(form)
 

@@ -9,7 +9,7 @@ import sys
 import time
 import tracemalloc
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -21,7 +21,9 @@ import torch
 from mace_files import KINDS, build, save
 from pickles import Call, archive, changed_description, global_call, module, pickled, tensor
 
-from mace_app.model.foundation import FoundationError, foundation_model, open_foundation
+from mace_app.__main__ import main
+from mace_app.model.adapter import o3
+from mace_app.model.foundation import FoundationError, foundation_model, open_foundation, rebuild
 
 # What running anything would need. Opening a file to read it is all that reading takes.
 WATCHED = (
@@ -100,6 +102,10 @@ def test_the_watch_sees_what_torch_would_have_run(tmp_path: Path) -> None:
     assert any(event == "os.system" for event, _ in seen)
 
 
+def pickled_text(text: str) -> bytes:
+    return struct.pack("<I", len(text)) + text.encode()
+
+
 def traps(sentinel: Path) -> dict[str, bytes]:
     """Pickles that would do something, by what."""
     command = f"touch '{sentinel}'"
@@ -122,6 +128,11 @@ def traps(sentinel: Path) -> dict[str, bytes]:
         "a state that is set": b"\x80\x02cos\nsystem\n)\x81X\x05\x00\x00\x00helloub.",
         "breakpoint": pickled(Call(breakpoint)),
         "runpy": global_call("runpy", "run_path", str(sentinel)),
+        "the oldest way to make an object": f"(V{command}\nios\nsystem\n.".encode(),
+        "an object after a mark": b"\x80\x02(cos\nsystem\nX" + pickled_text(command) + b"o.",
+        "a name for what is elsewhere": b"Pos.system\n.",
+        "an extension": b"\x80\x02\x82\x01.",
+        "a buffer from outside": b"\x80\x05\x97.",
         "a list that is called": b"\x80\x02cbuiltins\neval\nX\x03\x00\x00\x001+1\x85R]a.",
     }
 
@@ -209,6 +220,65 @@ def test_a_bomb_takes_neither_time_nor_memory(kind: str, tmp_path: Path) -> None
     assert BOMB_WORDS.get(kind, "") in sentence
 
 
+def test_a_model_of_the_same_numbers_a_thousand_times_takes_no_memory_for_them(tmp_path: Path) -> None:
+    size = 4_000_000
+    truths = {f"mask_{index}": tensor("0", 0, (size,), (1,), "BoolStorage", size) for index in range(3000)}
+    path = written(tmp_path, archive(module("ScaleShiftMACE", truths), {"0": b"\x01" * size}))
+    tracemalloc.start()
+    begin = time.process_time()
+    try:
+        with nothing_runs():
+            assert "made of the same numbers" in refusal(path)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+    assert time.process_time() - begin < 20
+
+
+def test_an_attribute_that_unfolds_to_ten_to_the_eight_is_not_unfolded(tmp_path: Path) -> None:
+    model = build()
+    nested: Any = [1] * 10
+    for _ in range(7):
+        nested = [nested] * 10
+    model.products[0].linear.__dict__["instructions"] = nested
+    model.heads = nested
+    path = save(model, tmp_path / "laughs.model")
+    begin = time.process_time()
+    with nothing_runs():
+        foundation = open_foundation(path)
+    assert foundation.heads == ["Default"]
+    rebuild(foundation)  # what can't be compared is mace-torch's own
+    assert time.process_time() - begin < 20
+
+
+def test_what_would_take_hours_to_build_or_to_run_is_refused(tmp_path: Path) -> None:
+    model = build(hidden_irreps="1x0e + 1x1o + 1x2e + 1x3o", max_ell=3)
+    model.interactions[0].linear_up.irreps_out = model.products[0].linear.irreps_out = o3.Irreps("1x0e + 1x1o") * 30
+    assert "kinds of products" in refusal(save(model, tmp_path / "many.model"))
+    for cutoff in (1e6, -1.0, 0.0, float("nan")):
+        model = build()
+        model.r_max = torch.tensor(cutoff)
+        assert "cutoff" in (found := refusal(save(model, tmp_path / "far.model"))) or "r_max" in found
+
+
+def test_a_sentence_about_a_file_does_not_move_the_cursor(tmp_path: Path) -> None:
+    """Names come from the file; a terminal would obey some of them."""
+    evil = "Model\x1b[2J\x1b]0;owned\x07\r\u202e"
+    for data in (
+        module(evil, {}),
+        b"\x80\x04X" + struct.pack("<I", 3) + b"\xed\xa0\x80X\x01\x00\x00\x00x\x93)\x81}b.",
+        module("ScaleShiftMACE", {evil: tensor("9", 0, (1,), (1,))}),
+    ):
+        path = written(tmp_path, archive(data))
+        with nothing_runs():
+            sentence = refusal(path)
+        assert sentence.isprintable()
+        sentence.encode()  # no half of a character, which could not be printed
+    model = build(heads=["a\x1b[2J", "b"], atomic_energies=np.zeros((2, 3)), atomic_inter_scale=np.ones(2))
+    model.scale_shift.shift = torch.zeros(2).double()
+    assert "names that no model has" in refusal(save(model, tmp_path / "heads.model"))
+
+
 TENSORS = {
     "more than its storage": tensor("0", 0, (5,), (1,)),
     "an offset beyond": tensor("0", 4, (1,), (1,)),
@@ -219,6 +289,7 @@ TENSORS = {
     "a billion from one": tensor("0", 0, (10**9,), (0,)),
     "other axes than strides": tensor("0", 0, (2, 2), (1,)),
     "lengths that overflow": tensor("0", 0, (2**40, 2**40), (0, 0)),
+    "lengths that overflow to nothing": tensor("0", 0, (2**40, 2**40, 0), (0, 0, 0)),
     "numbers the file has not": tensor("0", 0, (8,), (1,), numel=8),
     "another kind of number": tensor("0", 0, (4,), (1,), "FloatStorage"),
     "complex numbers": tensor("0", 0, (2,), (1,), "ComplexDoubleStorage", 2),
@@ -286,6 +357,62 @@ def test_files_that_are_something_else_are_called_what_they_are(good: Path, tmp_
         with nothing_runs():
             sentence = refusal(path)
         assert word in sentence, (name, sentence)
+
+
+@pytest.fixture(scope="module")
+def command_line(good: Path) -> Callable[..., int]:
+    """The commands that read a ``.model``, once everything they import has been."""
+    assert main(["inspect", str(good)]) == 0
+    assert main(["export", str(good), "-o", str(good.with_suffix(".txt"))]) == 2
+    return main
+
+
+@pytest.mark.parametrize("command", ["inspect", "export"])
+def test_on_the_command_line_nothing_of_a_hostile_file_runs_and_one_line_says_why(
+    command: str,
+    command_line: Callable[..., int],
+    good: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sentinel, output = tmp_path / "was here", tmp_path / "model.pt"
+    files = {f"trap: {kind}": archive(data) for kind, data in traps(sentinel).items()}
+    files |= {f"bomb: {kind}": archive(data) for kind, data in bombs().items()}
+    files |= {f"archive: {kind}": data for kind, (data, _) in archives(good.read_bytes()).items()}
+    for kind, data in files.items():
+        path = written(tmp_path, data)
+        arguments = [command, str(path), *(["-o", str(output)] if command == "export" else [])]
+        with nothing_runs():
+            assert command_line(arguments) == 2, kind
+        printed = capsys.readouterr()
+        assert printed.out == "" and printed.err.count("\n") == 1 and path.name in printed.err, (kind, printed.err)
+    assert not sentinel.exists() and not output.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"trap.model"}
+
+
+def test_a_command_in_a_process_of_its_own_touches_nothing_and_calls_nobody(tmp_path: Path) -> None:
+    """Canaries instead of a hook: a file that would be written, and a port that would be called."""
+    sentinel = tmp_path / "was here"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0.2)
+        port = server.getsockname()[1]
+        calls = [
+            Call(os.system, f"touch '{sentinel}'"),
+            Call(open, str(sentinel), "w"),
+            Call(socket.create_connection, ("127.0.0.1", port)),
+        ]
+        path = written(tmp_path, archive(pickled(calls)))
+        done = subprocess.run(
+            [sys.executable, "-m", "mace_app", "export", str(path), "-o", str(tmp_path / "model.pt")],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        with pytest.raises(TimeoutError):
+            server.accept()
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr and path.name in done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["trap.model"]
 
 
 def test_weights_without_a_model_and_folders_and_huge_files_are_refused(good: Path, tmp_path: Path) -> None:

@@ -75,8 +75,7 @@ def train(python: str, folder: Path, log: Path) -> None:
         *("--energy_key", "REF_energy", "--forces_key", "REF_forces", "--seed", "3", "--num_workers", "0"),
     ]
     small = ["--r_max", "3.5", "--hidden_irreps", "4x0e + 4x1o", "--max_ell", "2", "--MLP_irreps", "5x0e"]
-    # Real files have the widths of MACE's own defaults where no option changes them.
-    small += ["--correlation", "2", "--E0s", "IsolatedAtom", "--radial_MLP", "[8, 8]"]
+    small += ["--correlation", "2", "--E0s", "IsolatedAtom"]
     averages = ["--ema", "--ema_decay", "0.9", "--swa", "--start_swa", "1"]
     first = str(folder / "usual_run.model")
     runs = {

@@ -56,6 +56,11 @@ class Archive:
         entry = self._entries.get(f"data/{key}")
         return None if entry is None else entry.file_size
 
+    @property
+    def size(self) -> int:
+        """Bytes of everything in it."""
+        return sum(entry.file_size for entry in self._entries.values())
+
     def storage(self, key: str) -> bytes:
         return self._read(f"data/{key}")
 

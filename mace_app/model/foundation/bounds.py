@@ -38,14 +38,19 @@ class _Budget(TorchDispatchMode):
 def bounded(numbers: int, file: str) -> Iterator[None]:
     """Inside, tensors may be made for a few times ``numbers``, those the file really holds; and what mace-torch's
     constructors make of nonsense becomes a FoundationError. Random numbers are drawn in a state of their own."""
+    what = f"`{file}` describes a model that mace-torch 0.3.16 can't build"
+    with nonsense_refused(what), torch.random.fork_rng(devices=[]), _Budget(_TIMES_THE_FILE * numbers + _SMALL, file):
+        yield
+
+
+@contextmanager
+def nonsense_refused(what: str) -> Iterator[None]:
+    """Numbers that pass every check may still make no sense together; what stumbles over them raises all sorts of
+    errors, which become a FoundationError that begins with ``what``."""
     try:
-        with torch.random.fork_rng(devices=[]), _Budget(_TIMES_THE_FILE * numbers + _SMALL, file):
-            yield
+        yield
     except FoundationError:
         raise
-    except (ArithmeticError, AssertionError, LookupError, RuntimeError, TypeError, ValueError) as error:
+    except (ArithmeticError, AssertionError, LookupError, MemoryError, RuntimeError, TypeError, ValueError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise FoundationError(
-            f"`{file}` describes a model that mace-torch 0.3.16 can't build ({first[:120]}); it is damaged or of a "
-            "version that can't be read."
-        ) from error
+        raise FoundationError(f"{what} ({first[:120]}); it is damaged or of a version that can't be read.") from error

@@ -12,6 +12,7 @@ from mace_app.model.foundation.tensors import Tensors, number
 
 MOST_MODULES = 20_000
 MOST_LEVELS = 24
+MOST_VALUES = 10_000
 
 # Code that e3nn and opt_einsum generated; it is made anew by their constructors.
 _GENERATED = "torch.fx.graph_module.reduce_graph_module"
@@ -103,9 +104,16 @@ def named_tensors(module: Module, tensors: Tensors) -> dict[str, torch.Tensor]:
     return found
 
 
-def plain(value: Any, level: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """A value that can be compared: numbers, texts, lists of them as tuples, irreps as e3nn writes them, functions by
-    the last part of their name. ``UNKNOWN`` for all else."""
+    the last part of their name. ``UNKNOWN`` for all else, also for what would unfold to more than ``MOST_VALUES``."""
+    return _plain(value, 0, [MOST_VALUES])
+
+
+def _plain(value: Any, level: int, budget: list[int]) -> Any:
+    budget[0] -= 1
+    if budget[0] < 0:
+        return UNKNOWN
     if value is None or isinstance(value, bool | str):
         return value
     scalar = number(value)
@@ -114,16 +122,16 @@ def plain(value: Any, level: int = 0) -> Any:
     if isinstance(value, Global):
         return value.name
     if isinstance(value, list | tuple):
-        return _plain_entries(value, level)
-    return _plain_shell(value, level) if isinstance(value, Shell) else UNKNOWN
+        return _plain_entries(value, level, budget)
+    return _plain_shell(value, level, budget) if isinstance(value, Shell) else UNKNOWN
 
 
-def _plain_shell(value: Shell, level: int) -> Any:
+def _plain_shell(value: Shell, level: int, budget: list[int]) -> Any:
     name, arguments = class_name(value), value.arguments
     if name in ("Irreps", "_MulIr", "Irrep"):
         return _irreps_text(value)
     if name == "Instruction" or maker_name(value) == "torch.Size":
-        return _plain_entries(arguments, level)
+        return _plain_entries(arguments, level, budget)
     if maker_name(value) == "builtins.getattr" and isinstance(arguments, tuple) and len(arguments) == 2:
         owner, attribute = arguments  # how torch.tanh is written
         if isinstance(owner, Global) and str(owner).startswith("torch._C.") and isinstance(attribute, str):
@@ -131,11 +139,15 @@ def _plain_shell(value: Shell, level: int) -> Any:
     return UNKNOWN
 
 
-def _plain_entries(values: Any, level: int) -> Any:
-    if level > 8 or not isinstance(values, list | tuple) or len(values) > 100_000:
+def _plain_entries(values: Any, level: int, budget: list[int]) -> Any:
+    if level > 8 or not isinstance(values, list | tuple) or len(values) > MOST_VALUES:
         return UNKNOWN
-    found = tuple(plain(item, level + 1) for item in values)
-    return UNKNOWN if any(item is UNKNOWN for item in found) else found
+    found = []
+    for item in values:
+        found.append(_plain(item, level + 1, budget))
+        if found[-1] is UNKNOWN:
+            return UNKNOWN
+    return tuple(found)
 
 
 def _irreps_text(value: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mace_app.model.adapter import build_architecture
-from mace_app.model.foundation.bounds import bounded
+from mace_app.model.foundation.bounds import bounded, nonsense_refused
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.modules import UNKNOWN, Module, plain
 from mace_app.model.foundation.source import Foundation
@@ -46,6 +46,11 @@ _OBSOLETE = ("pair_repulsion_fn.r_max", f"{_UNUSED}.p", f"{_UNUSED}.r_max")
 
 def rebuild(foundation: Foundation) -> torch.nn.Module:
     """The model of the file as mace-torch builds it, all heads, in float64 so that it can judge others."""
+    with nonsense_refused(f"`{foundation.file}` can't be rebuilt with mace-torch 0.3.16"):
+        return _rebuilt(foundation)
+
+
+def _rebuilt(foundation: Foundation) -> torch.nn.Module:
     scale_shift: tuple[Any, Any] | None = None
     if foundation.kind == "ScaleShiftMACE":
         stored = (foundation.tensors["scale_shift.scale"], foundation.tensors["scale_shift.shift"])

@@ -34,7 +34,12 @@ _RADIAL = {"BesselBasis": "bessel", "GaussianBasis": "gaussian", "ChebychevBasis
 _TRANSFORMS = {"AgnesiTransform": "Agnesi", "SoftTransform": "Soft"}
 _GATES = ("silu", "tanh", "abs")
 _MOST_IRREPS = 64
+_MOST_HEADS = 1000
+# Products of features and harmonics in all layers; the largest published model has 48.
+_MOST_PRODUCTS = 400
 _HIGHEST_ORDER = 6
+_HIGHEST_L = 8
+_LONGEST_CUTOFF = 20.0
 
 
 def check_kind(root: Module, file: str) -> None:
@@ -60,10 +65,15 @@ def check_kind(root: Module, file: str) -> None:
             )
 
 
-def heads_of(root: Module) -> list[str]:
+def heads_of(root: Module, file: str) -> list[str]:
     """Names of the heads; a file from before there were any has one."""
     heads = root.value("heads")
-    return [str(head) for head in heads] if isinstance(heads, tuple) and heads else ["Default"]
+    if not isinstance(heads, tuple) or not heads:
+        return ["Default"]
+    names = [str(head) for head in heads]
+    if len(names) > _MOST_HEADS or any(len(name) > 200 or not name.isprintable() for name in names):
+        raise FoundationError(f"`{file}` has heads with names that no model has; it is damaged.")
+    return names
 
 
 class _Reader:
@@ -142,10 +152,13 @@ def recover_architecture(root: Module, tensors: Mapping[str, torch.Tensor], file
     harmonics = read.irreps("spherical_harmonics", "irreps_out")
     hidden = read.irreps("products.0.linear", "irreps_out")
     last = read.irreps(f"products.{layers - 1}.linear", "irreps_out")
+    products = layers * len(parse_irreps(hidden)) * len(parse_irreps(harmonics))
+    if products > _MOST_PRODUCTS or max(irrep.l for irrep in parse_irreps(hidden + " + " + harmonics)) > _HIGHEST_L:
+        raise read.refused(f"its layers would have {products} kinds of products, more than any model")
     edge, edge_first = _edge_irreps(read, interactions)
-    readout, mlp, gate = _readout(read, len(heads_of(root)))
+    readout, mlp, gate = _readout(read, len(heads_of(root, file)))
     return Architecture(
-        r_max=read.scalar("r_max"),
+        r_max=_cutoff(read),
         radial_type=_RADIAL[basis.name],
         num_bessel=_count(read, "radial_embedding", "out_dim"),
         num_polynomial_cutoff=read.whole("radial_embedding.cutoff_fn.p"),
@@ -177,6 +190,13 @@ def recover_architecture(root: Module, tensors: Mapping[str, torch.Tensor], file
     )
 
 
+def _cutoff(read: _Reader) -> float:
+    value = read.scalar("r_max")
+    if not 0 < value <= _LONGEST_CUTOFF:
+        raise read.refused(f"its cutoff is {value:g} Å")
+    return value
+
+
 def _transform(transform: Module | None) -> str | None:
     if transform is None:
         return None
@@ -194,7 +214,7 @@ def _count(read: _Reader, path: str, attribute: str) -> int:
 
 def _neighbours(read: _Reader, interaction: Module) -> float:
     name = f"{interaction.path}.avg_num_neighbors"
-    value: Any = read.tensors[name].item() if name in read.tensors else interaction.value("avg_num_neighbors")
+    value: Any = read.scalar(name) if name in read.tensors else interaction.value("avg_num_neighbors")
     if not isinstance(value, int | float) or not 0 < value < 1e6:
         raise read.refused(f"`{name}` is no number above 0")
     return float(value)

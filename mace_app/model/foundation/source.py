@@ -7,6 +7,7 @@ import torch
 
 from mace_app.model.architecture import Architecture
 from mace_app.model.foundation.archive import open_archive
+from mace_app.model.foundation.bounds import nonsense_refused
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.machine import read_pickle
 from mace_app.model.foundation.modules import Module, named_tensors, read_module
@@ -78,6 +79,11 @@ class Foundation:
 def open_foundation(path: Path | str) -> Foundation:
     """Read a ``.model`` file of MACE 0.3.6 or later. FoundationError, one sentence, for anything else."""
     path = Path(path)
+    with nonsense_refused(f"`{path.name}` calls itself a MACE, but makes no sense"):
+        return _read(path)
+
+
+def _read(path: Path) -> Foundation:
     with open_archive(path) as archive:
         if not archive.little_endian:
             raise FoundationError(f"`{path.name}` was written on a big-endian machine, which is not read here.")
@@ -91,7 +97,7 @@ def open_foundation(path: Path | str) -> Foundation:
         file=path.name,
         kind=root.name,
         architecture=architecture,
-        heads=heads_of(root),
+        heads=heads_of(root, path.name),
         dtype=_dtype(tensors, root, path.name),
         tensors=tensors,
         root=root,

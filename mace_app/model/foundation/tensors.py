@@ -27,6 +27,8 @@ _DTYPES = {str(dtype): dtype for dtype in _STORAGES.values()}
 _PARAMETERS = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state")
 _TENSORS = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor_v3")
 _MOST_AXES = 16
+# Tensors may share numbers, but a model that consists of the same ones a thousand times only costs time.
+_TIMES_THE_FILE = 8
 
 
 def is_tensor(value: Any) -> bool:
@@ -40,6 +42,8 @@ class Tensors:
     def __init__(self, archive: Archive) -> None:
         self._archive = archive
         self._bytes: dict[str, bytearray] = {}
+        self._truths: dict[str, torch.Tensor] = {}
+        self._left = _TIMES_THE_FILE * archive.size
 
     def read(self, value: Any, where: str) -> torch.Tensor:
         """The tensor that a shell describes; FoundationError, naming it by ``where``, if it is none or impossible."""
@@ -70,12 +74,18 @@ class Tensors:
         last = offset + sum((length - 1) * step for length, step in zip(shape, steps, strict=True)) if numel else offset
         if last >= available + (numel == 0) or numel > max(available, 1):
             raise self._refused(where, f"reaches beyond the {available} numbers that the file holds for it")
+        self._left -= numel * kind.itemsize
+        if self._left < 0:
+            raise self._refused(where, "is one more of its parts that are made of the same numbers")
         if numel == 0:
             return torch.empty(shape, dtype=kind)
+        key = storage.key[2]
         if kind == torch.bool:
-            flat = torch.frombuffer(data, dtype=torch.uint8) != 0
+            if key not in self._truths:
+                self._truths[key] = torch.frombuffer(data, dtype=torch.uint8) != 0
+            flat = self._truths[key]
         else:
-            flat = torch.frombuffer(data, dtype=kind)
+            flat = torch.frombuffer(data, dtype=kind, count=available)
         return torch.as_strided(flat, shape, steps, offset)
 
     def _storage(self, storage: Any, dtype: str | None, where: str) -> tuple[bytearray, torch.dtype]:
@@ -140,5 +150,7 @@ def _lengths(value: Any) -> tuple[int, ...] | None:
     if maker_name(value) == "torch.Size" and isinstance(value.arguments, tuple) and len(value.arguments) == 1:
         value = value.arguments[0]
     if not isinstance(value, tuple | list) or len(value) > _MOST_AXES or not all(_is_length(item) for item in value):
+        return None
+    if math.prod(max(item, 1) for item in value) >= 2**62:
         return None
     return tuple(value)

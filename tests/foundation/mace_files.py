@@ -88,6 +88,23 @@ def reduced(build_it: Callable[[], Any]) -> Any:
         adapter._contraction.U_matrix_real = full
 
 
+def joined(model: Any) -> Any:
+    """As releases until 0.3.12 wrote it: messages of one kind are joined before they are mixed, and the repulsion has
+    an envelope that it never used."""
+    for interaction in model.interactions:
+        separate = interaction.linear
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            together = o3.Linear(separate.irreps_in.simplify(), separate.irreps_out).to(separate.weight.dtype)
+        assert str(together.irreps_in) != str(separate.irreps_in) or interaction is model.interactions[0]
+        together.weight = torch.nn.Parameter(separate.weight.detach().clone())
+        interaction.linear = together
+    if hasattr(model, "pair_repulsion_fn"):
+        model.pair_repulsion_fn.cutoff = mace_modules.radial.PolynomialCutoff(float(model.r_max), 6)
+        model.pair_repulsion_fn.register_buffer("r_max", model.r_max.clone())
+    return model
+
+
 def _permutations(axes: list[int]) -> list[tuple[int, ...]]:
     from itertools import permutations
 
@@ -133,6 +150,8 @@ KINDS: dict[str, Callable[[], Any]] = {
     "attention": lambda: build(interaction_cls="RealAgnosticAttResidualInteractionBlock"),
     "agnostic_product": lambda: build(use_agnostic_product=True),
     "reduced_basis": lambda: reduced(lambda: build(correlation=3)),
+    "of_an_older_release": lambda: joined(build(pair_repulsion=True, distance_transform="Agnesi")),
+    "irreps_that_stay_zero": lambda: build(hidden_irreps="4x0e + 4x0o + 4x1o + 4x1e", max_ell=1),
     "full_basis": lambda: build(correlation=3, hidden_irreps="4x0e + 4x1o + 4x2e"),
     "three_layers": lambda: build(
         num_interactions=3, gate=torch.tanh, radial_type="gaussian", correlation=[2, 1, 2], MLP_irreps="3x0e"

@@ -76,7 +76,7 @@ def test_every_other_hyper_is_still_of_use_with_a_file() -> None:
         ("m.pt", "no weights that can be trained"),
         ("m.ckpt", "any code"),
         ("best.safetensors", "model.model"),
-        ("m", "end"),
+        ("m.xyz", "end in `.model`"),
     ],
 )
 def test_other_files_are_refused_with_what_to_name_instead(name: str, words: str) -> None:

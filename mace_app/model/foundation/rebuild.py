@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mace_app.model.adapter import build_architecture
+from mace_app.model.adapter import build_architecture, o3
 from mace_app.model.foundation.bounds import bounded, nonsense_refused
 from mace_app.model.foundation.errors import FoundationError
 from mace_app.model.foundation.modules import UNKNOWN, Module, plain
@@ -118,7 +118,7 @@ def compare_parts(foundation: Foundation, native: torch.nn.Module) -> None:
 
 
 def _compare_attributes(file: str, module: Module, part: Any) -> None:
-    skipped = _IGNORED | _WRITTEN_DIFFERENTLY if module.name == "Linear" and _same_linear(module, part) else _IGNORED
+    skipped = _IGNORED | _WRITTEN_DIFFERENTLY if _same_linear(module, part) else _IGNORED
     for name, value in module.attributes.items():
         if name in skipped or name not in part.__dict__:
             continue
@@ -131,6 +131,8 @@ def _same_linear(module: Module, part: Any) -> bool:
     """Whether two linear layers are the same function of the same weights, although one of them sees neighbouring
     irreps of one kind as a single one. mace-torch joined them until 0.3.12: [m1 + m2, n] weights are those of [m1, n]
     and [m2, n], one after the other, and e3nn's normalisation counts all inputs of an output in both."""
+    if not isinstance(part, o3.Linear):
+        return False
     outputs = module.value("irreps_out")
     inputs = module.value("irreps_in")
     if outputs != str(part.irreps_out) or len(set(irrep.ir for irrep in part.irreps_out)) < len(part.irreps_out):

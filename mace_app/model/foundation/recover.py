@@ -53,8 +53,8 @@ def check_kind(root: Module, file: str) -> None:
         )
     if "joint_embedding" in root.children or root.attributes.get("embedding_specs") is not None:
         raise FoundationError(
-            f"`{file}` needs the charge or spin of every structure as an input (as MACE-OMOL does), which simulation "
-            "programs don't hand to a metatomic model; it can't be used here."
+            f"`{file}` needs the charge or spin of every structure as an input (as MACE-OMOL does), which is not "
+            "supported here; use a model without them, or mace-torch's own calculator."
         )
     for module in root.walk():
         if module.type.startswith(("cuequivariance", "openequivariance")):

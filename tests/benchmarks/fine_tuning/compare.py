@@ -231,9 +231,9 @@ in brackets the lowest and the highest.
 * With {REPLAYED} old structures beside them, errors on other old structures change by {kept["forces"]:+.0%} (forces)
   and {kept["energy"]:+.0%} (energies) against the file.
 
-All runs: {arguments.epochs} epochs, batches of 5, {WATCHED} further ethanols to choose the best epoch by
-(and {OLD_WATCHED} old structures with replay), float64; learning rate 0.01 from scratch and 0.001 from the file,
-both the usual ones. Minutes are those of a shared machine with two cores.
+All runs: the architecture of the file, {arguments.epochs} epochs, batches of 5, {WATCHED} further ethanols to choose
+the best epoch by (and {OLD_WATCHED} old structures with replay), float64, a cosine from a learning rate of 0.01
+(from scratch) and {arguments.rate:g} (from the file). Minutes are those of a shared machine with two cores.
 
 Made by:
 

@@ -100,7 +100,12 @@ def train_(arguments: argparse.Namespace) -> int:
 
 def work_(arguments: argparse.Namespace) -> int:
     """The work of a run folder, without a terminal; how it ends is in ``run.json``."""
-    return _train(arguments.run, arguments, quiet=True)
+    from mace_app.jobs.workspace import look_after_neighbours
+
+    try:
+        return _train(arguments.run, arguments, quiet=True)
+    finally:
+        look_after_neighbours(arguments.run)
 
 
 def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
@@ -114,7 +119,7 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     finally:
         if terminal is not None:
             terminal.close()
-    return FAILED if outcome == "failed" else 0
+    return FAILED if outcome in ("failed", "interrupted") else 0
 
 
 def export_(arguments: argparse.Namespace) -> int:

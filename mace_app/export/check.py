@@ -157,7 +157,9 @@ def _answers(script: str, folder: Path) -> dict[str, np.ndarray]:
             capture_output=True,
             text=True,
             timeout=_TIMEOUT,
-            start_new_session=True,  # a Ctrl-C or a stop asks the training to finish, not this check to die
+            # A Ctrl-C or a stop asks the training to finish, not this check to die. It stays in a worker's session, so
+            # that it is found and ended when the worker was killed.
+            process_group=0,
         )
     except subprocess.TimeoutExpired as error:
         raise ExportRefused(

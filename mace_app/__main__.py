@@ -110,12 +110,17 @@ def work_(arguments: argparse.Namespace) -> int:
 
 def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     from mace_app.jobs import RunFolder
+    from mace_app.jobs.endings import DISK_FULL_STATUS
+    from mace_app.jobs.errors import DiskFull
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
 
     terminal = None if quiet else Terminal()
     try:
         outcome = train_run(RunFolder(folder), terminal, arguments.threads, arguments.written)
+    except DiskFull as error:
+        print(error, file=sys.stderr)
+        return DISK_FULL_STATUS
     finally:
         if terminal is not None:
             terminal.close()

@@ -6,8 +6,11 @@ type, shape and place in the rest of the file, which the tensors fill without ga
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
+
+from mace_app.files import atomic_open
 
 LARGEST_HEADER = 100_000_000  # what the format allows
 KEY = "mace_studio"
@@ -61,3 +64,21 @@ def _check_tensors(entries: dict[str, Any], size: int) -> None:
         position = end
     if position != size:
         raise NoCheckpoint("it was cut short, or is longer than it says")
+
+
+def change_batches(path: Path, values: dict[str, Any]) -> None:
+    """Let a checkpoint be gone on from with other batches: NoCheckpoint unless it was made at the end of an epoch.
+
+    Within an epoch the steps done would not be the first ones of the new order. The tensors stay, byte for byte.
+    """
+    own = checkpoint_header(path)
+    if own.get("step") != 0 or not all(name in own for name in values):
+        raise NoCheckpoint("it was made in the middle of an epoch")
+    with open(path, "rb") as stream:
+        header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        header["__metadata__"][KEY] = json.dumps({**own, **values}, allow_nan=False)
+        block = json.dumps(header, separators=(",", ":")).encode()
+        block += b" " * (-len(block) % 8)  # the format wants the tensors aligned
+        with atomic_open(path) as target:
+            target.write(len(block).to_bytes(8, "little") + block)
+            shutil.copyfileobj(stream, target, 1 << 20)

@@ -19,3 +19,7 @@ class QueueError(JobsError):
 
 class QueueDamaged(QueueError):
     """The database of the queue is no database any more, or holds nonsense."""
+
+
+class DiskFull(JobsError):
+    """There is no room to write down how something ended."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mace_app.jobs.checkpoint_files import NoCheckpoint, checkpoint_header
+from mace_app.jobs.checkpoint_files import NoCheckpoint, change_batches, checkpoint_header
 from mace_app.jobs.errors import RunFolderError, WorkspaceError
 from mace_app.jobs.failures import Failure, Suggestion
 from mace_app.jobs.folders import building_folder, delete_folder, listed, move_into_place
@@ -198,6 +198,10 @@ class WorkspaceRuns:
         def begin() -> None:
             if not self._may_resume(run.info().state, None, longer):
                 raise WorkspaceError(f"The run {identifier} has been resumed meanwhile.")
+            batches = {path[-1]: value for path, value in wanted.items() if path[-1] in BATCHES}
+            if batches and run.last_place() is not None:
+                _change_batches(run, batches)
+                run.append_log(f"From here on other batches, as wanted: {batches}.")
             if text is not None:
                 run.write_options(text)
             run.requeue()
@@ -325,6 +329,16 @@ def _waits(run: RunFolder) -> bool:
 
 def _end_waiting(run: RunFolder) -> None:
     run.set_state("stopped", "Stopped before it began.")
+
+
+def _change_batches(run: RunFolder, values: dict[str, Any]) -> None:
+    try:
+        change_batches(run.path / "checkpoints" / "last.safetensors", values)
+    except (OSError, NoCheckpoint) as error:
+        raise WorkspaceError(
+            f"The last checkpoint of the run {run.id} can't be gone on from with other batches: {error}. Clone the run "
+            "instead."
+        ) from error
 
 
 def _changed_options(run: RunFolder, changes: Mapping[tuple[str, ...], Any]) -> str:

@@ -19,8 +19,8 @@ def test_a_new_run_is_queued_and_its_record_has_every_key_of_the_format(folder: 
     record = json.loads(folder.run_file.read_text())
     expected = (
         "format id name kind state reason created started ended device seed command pid pid_started versions data "
-        "best_epoch parameters pid_after_boot boot slot not_responding failure automatic automatic_from tags note archived "
-        "imported"
+        "best_epoch parameters pid_after_boot boot slot not_responding failure automatic automatic_from tags note "
+        "archived imported"
     )
     assert set(record) == set(expected.split())
     assert record["state"] == "queued"

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|evaluate|inspect|options``.
+"""The command line: ``python -m mace_app train|export|evaluate|inspect|options|runs``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -67,6 +67,12 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
     options.set_defaults(call=options_)
+
+    from mace_app.jobs.command import add_arguments
+
+    runs = commands.add_parser("runs", help="the runs and the queue of a workspace", description=runs_.__doc__)
+    add_arguments(runs)
+    runs.set_defaults(call=runs_)
 
     work = commands.add_parser("work", description="Do the work of a run folder; started by the supervisor.")
     work.add_argument("run", type=Path)
@@ -206,6 +212,14 @@ def options_(arguments: argparse.Namespace) -> int:
     else:
         arguments.output.write_text(text, encoding="utf-8")
         print(f"Options: {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def runs_(arguments: argparse.Namespace) -> int:
+    """What the Runs page does: show, queue, order, hold, stop, resume, tag, archive, delete, import."""
+    from mace_app.jobs.command import run_action
+
+    print(run_action(arguments))
     return 0
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mace_app.files import read_json, sync_folder, write_json
+from mace_app.jobs.disk_space import free_mb
 from mace_app.jobs.errors import QueueDamaged, QueueError
 from mace_app.jobs.locks import locked
 
@@ -210,7 +211,8 @@ class QueueFile:
         text = str(error)
         if _is_damage(error):
             return QueueDamaged(f"The queue {self.path} is damaged ({text}). Move the file away; runs are kept.")
-        if "full" in text:
+        # Where its shared memory finds no room, SQLite speaks of an I/O error.
+        if "full" in text or ("disk I/O error" in text and (free_mb(self.path.parent) or 1.0) < 0.1):
             return QueueError(_refused(self.path, OSError(errno.ENOSPC, "No space left on device")))
         if "readonly" in text or "read-only" in text:
             return QueueError(f"The queue {self.path} can't be written to. Change the permissions of the workspace.")

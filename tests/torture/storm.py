@@ -225,7 +225,7 @@ def differences(expected: RunFolder, found: RunFolder) -> list[str]:
         )
         for run in (expected, found)
     ]
-    told += [f"{name} is missing or too much" for name in set(files[0]) ^ set(files[1]) - MAY_DIFFER]
+    told += [f"{name} is missing or too much" for name in (set(files[0]) ^ set(files[1])) - MAY_DIFFER]
     return told
 
 

@@ -212,7 +212,7 @@ class QueueFile:
         if _is_damage(error):
             return QueueDamaged(f"The queue {self.path} is damaged ({text}). Move the file away; runs are kept.")
         # Where its shared memory finds no room, SQLite speaks of an I/O error.
-        if "full" in text or ("disk I/O error" in text and (free_mb(self.path.parent) or 1.0) < 0.1):
+        if "full" in text or ("disk I/O error" in text and free_mb(self.path.parent) == 0.0):
             return QueueError(_refused(self.path, OSError(errno.ENOSPC, "No space left on device")))
         if "readonly" in text or "read-only" in text:
             return QueueError(f"The queue {self.path} can't be written to. Change the permissions of the workspace.")

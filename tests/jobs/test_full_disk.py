@@ -81,8 +81,8 @@ def test_a_worker_that_dies_of_a_full_disk_is_concluded_once_there_is_room(small
             supervisor.step()
         except JobsError as error:
             assert "full" in str(error)
-    assert workspace.queue.active(), "what could not be written down is not forgotten"
     disk.empty()
+    assert workspace.queue.active(), "what could not be written down is not forgotten"
     supervisor.step()
     assert run.info().state == "failed"
     assert "No space left on device" in (run.info().reason or "")

@@ -26,6 +26,12 @@ def free_mb(folder: Path) -> float | None:
         return None
 
 
+def nearly_full(folder: Path) -> bool:
+    """Whether hardly a file can be written any more."""
+    free = free_mb(folder)
+    return free is not None and free < 0.1
+
+
 def checkpoint_mb(run: Path) -> float:
     """Of the last checkpoint; 0 before there is one."""
     try:

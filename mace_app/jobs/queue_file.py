@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mace_app.files import read_json, sync_folder, write_json
-from mace_app.jobs.disk_space import free_mb
+from mace_app.jobs.disk_space import nearly_full
 from mace_app.jobs.errors import QueueDamaged, QueueError
 from mace_app.jobs.locks import locked
 
@@ -212,7 +212,7 @@ class QueueFile:
         if _is_damage(error):
             return QueueDamaged(f"The queue {self.path} is damaged ({text}). Move the file away; runs are kept.")
         # Where its shared memory finds no room, SQLite speaks of an I/O error.
-        if "full" in text or ("disk I/O error" in text and _nearly_full(self.path.parent)):
+        if "full" in text or ("disk I/O error" in text and nearly_full(self.path.parent)):
             return QueueError(_refused(self.path, OSError(errno.ENOSPC, "No space left on device")))
         if "readonly" in text or "read-only" in text:
             return QueueError(f"The queue {self.path} can't be written to. Change the permissions of the workspace.")
@@ -221,11 +221,6 @@ class QueueFile:
                 f"The queue {self.path} was in use by another process for {BUSY_TIMEOUT_SECONDS:.0f} s. Try again."
             )
         return QueueError(f"The queue {self.path} cannot be used: {text}. Check its permissions and the disk.")
-
-
-def _nearly_full(folder: Path) -> bool:
-    free = free_mb(folder)
-    return free is not None and free < 0.1
 
 
 def _is_damage(error: sqlite3.Error) -> bool:

@@ -18,8 +18,8 @@ from types import FrameType
 
 from mace_app.files import write_json
 from mace_app.jobs.devices import detect_devices, remembered_devices, worker_environment
-from mace_app.jobs.disk_space import DiskSpace, disk_is_full
-from mace_app.jobs.endings import Ending, conclude_inspection, conclude_training
+from mace_app.jobs.disk_space import DiskSpace, disk_is_full, nearly_full
+from mace_app.jobs.endings import DISK_FULL_STATUS, Ending, conclude_inspection, conclude_training
 from mace_app.jobs.errors import JobsError, QueueError
 from mace_app.jobs.failures import Failure
 from mace_app.jobs.folders import sweep
@@ -84,6 +84,7 @@ class Supervisor:
         self._children: dict[int, subprocess.Popen[bytes]] = {}
         self._pulses: dict[int, Pulse] = {}
         self._asked: dict[int, float] = {}  # since when, by our clock, a job is asked to end at once
+        self._starved: set[int] = set()  # jobs whose worker ended in error while the disk was full
         self._said: set[str] = set()
         self._watch = FolderWatch(workspace)
         self._end = threading.Event()
@@ -126,6 +127,7 @@ class Supervisor:
 
     def step(self) -> bool:
         """One round: see who ended, start who may start. True while there is anything to do without a person."""
+        self._note_who_starved()
         running = [job for job in self.workspace.queue.active() if job.state == "running"]
         for job in running:
             self._guarded(job, self._look_after)
@@ -139,6 +141,12 @@ class Supervisor:
         for folder, reason in space.refused.items():
             self._say_why_it_waits(folder, reason)
         return self.workspace.has_work()
+
+    def _note_who_starved(self) -> None:
+        """A worker that ends while the disk is full may not even have been able to print why."""
+        ended = {job_id for job_id, child in self._children.items() if (child.poll() or 0) > 0}
+        if ended - self._starved and nearly_full(self.workspace.root):
+            self._starved |= ended
 
     def _claim(self, space: DiskSpace) -> Job | None:
         return self.workspace.queue.claim(list(self.devices), LIGHT_JOBS_TOGETHER, space.suffices)
@@ -288,6 +296,8 @@ class Supervisor:
 
     def _conclude(self, job: Job, returncode: int | None, failure: str | None = None) -> None:
         folder = self.workspace.root / job.folder
+        if job.id in self._starved:
+            returncode = DISK_FULL_STATUS
         left = kill_session(job.process)
         if left:
             self._log(f"{job.folder}: ended {left} processes that the worker left behind")
@@ -303,6 +313,7 @@ class Supervisor:
         else:
             ended += "; its folder was deleted, so nothing is left of it"
         self._children.pop(job.id, None)
+        self._starved.discard(job.id)
         if not again:
             self.workspace.queue.finish(job.id)
         self._log(ended + ("; it goes on by itself" if again else ""))

@@ -15,6 +15,7 @@ from real_processes import processes_naming, wait_until
 
 from mace_app.files import append_json_line, write_json
 from mace_app.jobs import Failure, RunFolder, Workspace, WorkspaceSettings
+from mace_app.jobs.endings import Ending, conclude_training
 from mace_app.jobs.folders import sweep
 from mace_app.jobs.locks import FileLock
 from mace_app.jobs.processes import ProcessIdentity, boot_id, kill_session
@@ -148,6 +149,22 @@ def test_who_was_asked_to_stop_and_is_killed_meanwhile_stays_stopped(workspace: 
     assert "before it had exported. Resume continues" in run.info().reason
 
 
+def test_a_killed_worker_that_used_most_of_the_memory_is_offered_smaller_batches(workspace: Workspace) -> None:
+    text = (
+        "{architecture: {training: {batch_size: 8}}, training_set: {systems: x.xyz, targets: {energy: {unit: eV}}}, "
+        "validation_set: 0.1, device: cpu}"
+    )
+    run = workspace.create_run(text, "Large")
+    total = psutil.virtual_memory().total / 1e6
+    for share, offered in ((0.9, 4), (0.1, None)):
+        run.update(state="running", device="cpu")
+        run.write_progress(phase="training", memory_mb=share * total)
+        conclude_training(run, None, Ending(-signal.SIGKILL))
+        suggestion = workspace.suggestion_for(run.id)
+        assert (None if suggestion is None else suggestion.value) == offered
+        assert ("MB of the machine's" in (run.info().reason or "")) == (offered is not None)
+
+
 # A supervisor that died between two writes
 
 
@@ -224,6 +241,7 @@ def test_a_folder_deleted_under_its_worker_ends_the_worker_and_frees_the_device(
     (other.path / "finish").touch()
     supervisor = supervisor_of(workspace, grace_seconds=0.2)
     step_until(supervisor, lambda: epochs(run) > 1)
+    psutil.Process(run.info().pid).suspend()  # it does not notice
     run.path.rename(workspace.root / "away")
     shutil.rmtree(workspace.root / "away", ignore_errors=True)
     step_until(supervisor, lambda: not workspace.queue.active())

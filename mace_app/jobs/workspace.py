@@ -20,12 +20,11 @@ from mace_app.jobs.queue import JobQueue
 from mace_app.jobs.recovery import FolderWatch
 from mace_app.jobs.settings import WorkspaceSettings, read_settings, write_settings
 from mace_app.jobs.workspace_foundations import WorkspaceFoundations
-from mace_app.jobs.workspace_runs import WorkspaceRuns
 
 ENVIRONMENT_VARIABLE = "MACE_APP_WORKSPACE"
 
 
-class Workspace(WorkspaceFoundations, WorkspaceRuns):
+class Workspace(WorkspaceFoundations):
     """Datasets, foundation models, runs and the queue under ``root``, made if absent (default: MACE_APP_WORKSPACE, else
     ``./workspace``).
 

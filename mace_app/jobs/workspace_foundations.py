@@ -11,22 +11,15 @@ from mace_app.jobs.errors import WorkspaceError
 from mace_app.jobs.folders import building_folder, delete_folder, listed, move_into_place
 from mace_app.jobs.foundation_folder import FoundationFolder
 from mace_app.jobs.names import display_name, is_folder_name, safe_file_name, slug
-from mace_app.jobs.queue import JobQueue
-from mace_app.jobs.source_folder import SourceFolder
+from mace_app.jobs.workspace_runs import WorkspaceRuns
 from mace_app.published import DOWNLOADABLE
 
 # A job says how it ended a moment before its process is gone and it is off the queue.
 END_PATIENCE_SECONDS = 5.0
 
 
-class WorkspaceFoundations:
-    """The foundation models under ``root`` and their jobs in ``queue``."""
-
-    root: Path
-    queue: JobQueue
-
-    def _refuse_if_needed(self, folder: SourceFolder) -> None:
-        raise NotImplementedError
+class WorkspaceFoundations(WorkspaceRuns):
+    """The foundation models under ``root`` and their jobs in ``queue``; runs may need one that shall be deleted."""
 
     @property
     def foundations_path(self) -> Path:

@@ -9,7 +9,7 @@ from mace_app.options import OptionsError
 from mace_app.ui.run_notices import act, note, show_notice
 from mace_app.ui.run_queue import waiting_jobs, waiting_menu
 from mace_app.ui.state import failure, page
-from mace_app.ui.text import code, markdown
+from mace_app.ui.text import code, markdown, sentence_markdown
 from mace_app.ui.wizard import load_text, session_draft
 
 STOP_NOW, LONGER, WORDS, COMPARE = "Stop at once", "Train longer", "Tags and note", "Compare"
@@ -48,7 +48,7 @@ def suggested(space: Workspace, run: RunFolder) -> None:
     except JobsError:
         return  # the record is damaged, which is said above
     if suggestion is not None and st.button(
-        f"{markdown(suggestion.text)} and go on",
+        f"{sentence_markdown(suggestion.text)} and go on",
         icon=":material/auto_fix_high:",
         type="primary",
         key="run-suggestion",

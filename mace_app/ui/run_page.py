@@ -113,7 +113,7 @@ def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
             facts.append(f"number {place} in the queue" if place else "waiting to be started")
         if info.imported is not None:
             facts.append("imported")
-        st.caption(" · ".join(facts))
+        st.caption(" · ".join(facts), width="content")
         if info.archived:
             st.badge("archived", icon=":material/archive:", color="gray")
         for tag in info.tags:

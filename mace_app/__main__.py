@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|foundation|evaluate|inspect|options``.
+"""The command line: ``python -m mace_app train|export|foundation|evaluate|inspect|options|runs``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -99,6 +99,12 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
     options.set_defaults(call=options_)
 
+    from mace_app.jobs.command import add_arguments
+
+    runs = commands.add_parser("runs", help="the runs and the queue of a workspace", description=runs_.__doc__)
+    add_arguments(runs)
+    runs.set_defaults(call=runs_)
+
     work = commands.add_parser(
         "work", description="Do the work of a run folder or of a foundation model's; started by the supervisor."
     )
@@ -141,29 +147,42 @@ def train_(arguments: argparse.Namespace) -> int:
 
 def work_(arguments: argparse.Namespace) -> int:
     """The work of a folder, without a terminal; how it ends is in its ``run.json`` or ``state.json``."""
+    from mace_app.jobs.workspace import look_after_neighbours
+
     if (arguments.folder / "source.json").is_file():
         from mace_app.jobs import FoundationFolder
         from mace_app.tasks.foundation_job import work_foundation
 
-        outcome = work_foundation(FoundationFolder(arguments.folder))
+        try:
+            outcome = work_foundation(FoundationFolder(arguments.folder))
+        finally:
+            look_after_neighbours(arguments.folder)
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(outcome)  # all is written; taking large models apart would make the next job wait for seconds
-    return _train(arguments.folder, arguments, quiet=True)
+    try:
+        return _train(arguments.folder, arguments, quiet=True)
+    finally:
+        look_after_neighbours(arguments.folder)
 
 
 def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     from mace_app.jobs import RunFolder
+    from mace_app.jobs.endings import DISK_FULL_STATUS
+    from mace_app.jobs.errors import DiskFull
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
 
     terminal = None if quiet else Terminal()
     try:
         outcome = train_run(RunFolder(folder), terminal, arguments.threads, arguments.written)
+    except DiskFull as error:
+        print(error, file=sys.stderr)
+        return DISK_FULL_STATUS
     finally:
         if terminal is not None:
             terminal.close()
-    return FAILED if outcome == "failed" else 0
+    return FAILED if outcome in ("failed", "interrupted") else 0
 
 
 def export_(arguments: argparse.Namespace) -> int:
@@ -272,6 +291,14 @@ def options_(arguments: argparse.Namespace) -> int:
     else:
         arguments.output.write_text(text, encoding="utf-8")
         print(f"Options: {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def runs_(arguments: argparse.Namespace) -> int:
+    """What the Runs page does: show, queue, order, hold, stop, resume, tag, archive, delete, import."""
+    from mace_app.jobs.command import run_action
+
+    print(run_action(arguments))
     return 0
 
 

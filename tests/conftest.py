@@ -1,6 +1,11 @@
 """Shared by every test: which tests run where, and the published data sets when they are at hand."""
 
 import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -28,3 +33,51 @@ def published_data() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"MACE_APP_TEST_DATA names {path}, which is not a folder"
     return path
+
+
+class SmallDisk:
+    """A file system in memory, so small that it can be filled."""
+
+    def __init__(self, path: Path, megabytes: int) -> None:
+        self.path = path
+        path.mkdir()
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", str(path)], capture_output=True, text=True
+        )
+        if mounted.returncode != 0:
+            pytest.skip(f"a small file system can't be mounted here ({mounted.stderr.strip()})")
+
+    def fill(self, leave: int = 0) -> None:
+        """Write until no byte, or only ``leave`` bytes, are left."""
+        with open(self.path / "filling", "ab", buffering=0) as stream:
+            block = bytes(1 << 12)
+            free = shutil.disk_usage(self.path).free
+            with suppress(OSError):
+                while free > leave:
+                    free -= stream.write(block)
+                while leave == 0:
+                    stream.write(b"x")
+
+    def empty(self) -> None:
+        (self.path / "filling").unlink(missing_ok=True)
+
+    def read_only(self, yes: bool = True) -> None:
+        subprocess.run(["mount", "-o", f"remount,{'ro' if yes else 'rw'}", str(self.path)], check=True)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], SmallDisk]]:
+    """Makes a disk of so many MB; skips where that is not permitted."""
+    disks: list[SmallDisk] = []
+
+    def make(megabytes: int) -> SmallDisk:
+        disks.append(SmallDisk(tmp_path / f"disk-{len(disks)}", megabytes))
+        return disks[-1]
+
+    try:
+        if shutil.which("mount") is None or sys.platform != "linux":
+            pytest.skip("a small file system can be mounted on Linux only")
+        yield make
+    finally:
+        for disk in disks:
+            subprocess.run(["umount", "--lazy", str(disk.path)], check=True)

@@ -68,14 +68,14 @@ def pose_as_worker(run: RunFolder) -> None:
     """Make this process the one that trains, so that nobody takes the run for dead."""
     identity = ProcessIdentity.of(os.getpid())
     assert identity is not None
-    run.update(pid=identity.pid, pid_started=identity.started)
+    run.update(**identity.to_json())
 
 
 def pose_as_supervisor(space: Workspace) -> None:
     """Make this process the supervisor, so that pages start none and waiting runs wait."""
     identity = ProcessIdentity.of(os.getpid())
     assert identity is not None
-    write_json(space.supervisor_file, {"pid": identity.pid, "started": identity.started})
+    write_json(space.supervisor_file, identity.to_json())
 
 
 def add_epochs(run: RunFolder, first: int, last: int, of: int = 60) -> None:

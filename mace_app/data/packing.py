@@ -1,5 +1,6 @@
 """Structures, labels and edges of many frames as a few flat ``.npy`` arrays, written as they come, read mapped."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,9 @@ class ArrayWriter:
     def close(self) -> None:
         self._flush()
         self._header()
+        # The manifest that says all is there is on disk at once; so must be what it speaks of.
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
         self._stream.close()
 
     def abandon(self) -> None:

@@ -44,7 +44,9 @@ class FreshProcess:
             stdout=subprocess.DEVNULL,
             stderr=self._said,
             text=True,
-            start_new_session=True,  # a Ctrl-C or a stop asks the training to finish, not this check to die
+            # A Ctrl-C or a stop asks the training to finish, not this check to die. It stays in a worker's session, so
+            # that it is found and ended when the worker was killed.
+            process_group=0,
         )
 
     def __enter__(self) -> "FreshProcess":

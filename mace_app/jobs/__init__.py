@@ -2,6 +2,7 @@
 
 from mace_app.jobs.dataset_folder import DatasetFolder, DatasetInfo
 from mace_app.jobs.errors import JobsError, QueueError, RunFolderError, WorkspaceError
+from mace_app.jobs.failures import Cause, Failure, Suggestion
 from mace_app.jobs.foundation_folder import (
     FoundationExport,
     FoundationFolder,
@@ -11,23 +12,29 @@ from mace_app.jobs.foundation_folder import (
 )
 from mace_app.jobs.metrics_file import MetricsHistory
 from mace_app.jobs.parity_file import Parity, ParityLabel
+from mace_app.jobs.progress_writer import ProgressWriter
 from mace_app.jobs.queue import Job, JobQueue
-from mace_app.jobs.run_folder import Download, ProgressWriter, RunFolder
+from mace_app.jobs.run_folder import Download, RunFolder
+from mace_app.jobs.run_import import Imported
 from mace_app.jobs.run_state import ACTIVE_STATES, FINAL_STATES, RESUMABLE_STATES, Progress, RunInfo
+from mace_app.jobs.settings import WorkspaceSettings
 from mace_app.jobs.workspace import Workspace
 
 __all__ = [
     "ACTIVE_STATES",
     "FINAL_STATES",
     "RESUMABLE_STATES",
+    "Cause",
     "DatasetFolder",
     "DatasetInfo",
     "Download",
+    "Failure",
     "FoundationExport",
     "FoundationFolder",
     "FoundationInfo",
     "FoundationProgress",
     "FoundationRequest",
+    "Imported",
     "Job",
     "JobQueue",
     "JobsError",
@@ -40,6 +47,8 @@ __all__ = [
     "RunFolder",
     "RunFolderError",
     "RunInfo",
+    "Suggestion",
     "Workspace",
     "WorkspaceError",
+    "WorkspaceSettings",
 ]

@@ -6,6 +6,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 
 NVIDIA_SMI_TIMEOUT_SECONDS = 20
+REMEMBERED = "MACE_APP_STARTERS_CUDA_VISIBLE_DEVICES"
 
 
 def detect_devices() -> dict[str, dict[str, str]]:
@@ -50,6 +51,23 @@ def worker_environment(
     if requested == given:
         return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
     return devices.get(given, {})
+
+
+def remembered_devices() -> dict[str, str]:
+    """For a worker: which devices its starter saw, should the worker itself have to start the next supervisor."""
+    value = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return {REMEMBERED: "" if value is None else f"={value}"}
+
+
+def without_restriction(environment: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a process, so that what it starts sees every device that its own starter saw."""
+    variables = dict(environment)
+    remembered = variables.pop(REMEMBERED, None)
+    if remembered is not None:
+        variables.pop("CUDA_VISIBLE_DEVICES", None)
+        if remembered.startswith("="):
+            variables["CUDA_VISIBLE_DEVICES"] = remembered[1:]
+    return variables
 
 
 def _nvidia_devices() -> list[str]:

@@ -15,3 +15,11 @@ class WorkspaceError(JobsError):
 
 class QueueError(JobsError):
     """The queue's database cannot be read, or a job does not fit in it."""
+
+
+class QueueDamaged(QueueError):
+    """The database of the queue is no database any more, or holds nonsense."""
+
+
+class DiskFull(JobsError):
+    """There is no room to write down how something ended."""

@@ -21,27 +21,40 @@ class FileLock:
 
     def acquire(self, patience: float = 0.0) -> bool:
         """Try for ``patience`` seconds; False when another one holds the lock."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
         deadline = time.monotonic() + patience
         while True:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                os.close(descriptor)
                 if time.monotonic() >= deadline:
-                    os.close(descriptor)
                     return False
                 time.sleep(0.02)
             except BaseException:
                 os.close(descriptor)
                 raise
             else:
-                self._descriptor = descriptor
-                return True
+                if _is_at(descriptor, self.path):
+                    self._descriptor = descriptor
+                    return True
+                os.close(descriptor)  # the file was removed while we waited: what we hold excludes nobody
+
+    def held(self) -> bool:
+        """False also when somebody removed the file, so that another one may hold a lock of its name."""
+        return self._descriptor is not None and _is_at(self._descriptor, self.path)
 
     def release(self) -> None:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def _is_at(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 @contextmanager

@@ -77,6 +77,9 @@ class MetricsHistory:
     header: dict[str, Any] = field(default_factory=dict)
     offset: int = 0
     _by_epoch: dict[int, dict[str, Any]] = field(default_factory=dict)
+    # What was asked for since the last new line.
+    _sorted: list[dict[str, Any]] | None = None
+    _columns: dict[str, tuple[list[int], list[float | None]]] = field(default_factory=dict)
 
     def refresh(self) -> bool:
         """Read what is new; True if something was."""
@@ -88,13 +91,18 @@ class MetricsHistory:
             self.header = chunk.header
         self._by_epoch.update({record["epoch"]: record for record in chunk.epochs})
         changed = chunk.offset != self.offset or chunk.restarted
+        if changed:
+            self._sorted = None
+            self._columns.clear()
         self.offset = chunk.offset
         return changed
 
     @property
     def epochs(self) -> list[dict[str, Any]]:
         """One record an epoch, in order; of a repeated epoch (after a resume) the later line."""
-        return [self._by_epoch[epoch] for epoch in sorted(self._by_epoch)]
+        if self._sorted is None:
+            self._sorted = [self._by_epoch[epoch] for epoch in sorted(self._by_epoch)]
+        return self._sorted
 
     @property
     def units(self) -> dict[str, str]:
@@ -106,5 +114,7 @@ class MetricsHistory:
 
     def column(self, key: str) -> tuple[list[int], list[float | None]]:
         """Epochs and values of one key, for the epochs that have it; None where the value was not finite."""
-        having = [record for record in self.epochs if key in record]
-        return [record["epoch"] for record in having], [record[key] for record in having]
+        if key not in self._columns:
+            having = [record for record in self.epochs if key in record]
+            self._columns[key] = [record["epoch"] for record in having], [record[key] for record in having]
+        return self._columns[key]

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _FOLDER = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")
 
@@ -35,6 +35,13 @@ def display_name(text: str, fallback: str) -> str:
     return " ".join(printable.split())[:100] or fallback
 
 
+def plain_text(text: str) -> str:
+    """What a person typed, on several lines, without other control characters."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    kept = ("".join(c for c in line if c.isprintable() or c == "\t").rstrip() for line in lines)
+    return "\n".join(kept).strip("\n")
+
+
 def run_id(name: str, attempt: int = 1, now: datetime | None = None) -> str:
     """``20250131-235959-ethanol``, UTC; a second run of the same second and name gets ``-2``, and so on."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
@@ -42,6 +49,6 @@ def run_id(name: str, attempt: int = 1, now: datetime | None = None) -> str:
     return identifier if attempt == 1 else f"{identifier}-{attempt}"
 
 
-def utc_now() -> str:
-    """The moment as ISO 8601 with seconds, in UTC."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+def utc_now(offset_seconds: float = 0.0) -> str:
+    """The moment as ISO 8601 with seconds, in UTC; or one so many seconds later."""
+    return (datetime.now(UTC) + timedelta(seconds=offset_seconds)).isoformat(timespec="seconds")

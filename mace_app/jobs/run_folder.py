@@ -1,13 +1,10 @@
 """A run is a folder. This class reads and writes every file in it, for pages, workers and the command line alike.
 
-Readers never wait for writers: files are renamed into place whole or grow by whole lines. Only ``run.json`` has two
-writers (page and worker), so it is changed under a lock, by read, change, write.
+Readers never wait for writers: files are renamed into place whole or grow by whole lines.
 """
 
-import json
-import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -15,21 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mace_app.files import write_json, write_text
 from mace_app.jobs.errors import RunFolderError
-from mace_app.jobs.locks import FileLock, locked
 from mace_app.jobs.metrics_file import MetricsChunk, MetricsHistory, append_header, append_metrics, read_metrics
 from mace_app.jobs.names import utc_now
 from mace_app.jobs.parity_file import Parity, read_parity, write_parity
 from mace_app.jobs.processes import ProcessIdentity
-from mace_app.jobs.run_state import (
-    ACTIVE_STATES,
-    FINAL_STATES,
-    PROGRESS_KEYS,
-    RUN_KEYS,
-    Progress,
-    RunInfo,
-    State,
-    StopMode,
-)
+from mace_app.jobs.run_record import RunRecord
+from mace_app.jobs.run_state import PROGRESS_KEYS, Progress, RunInfo
+from mace_app.jobs.text_tail import tail
 
 if TYPE_CHECKING:
     from mace_app.options import RunOptions
@@ -49,9 +38,6 @@ DOWNLOADS = {
     "checkpoints/last.safetensors": "Last checkpoint",
 }
 FOUNDATION_FILE = "foundation.json"
-LOG_TAIL_BYTES = 1 << 18
-# A killed worker's own children (data loaders) notice its end after a few seconds and hold its lock until then.
-WORKER_LOCK_PATIENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -62,19 +48,8 @@ class Download:
     size: int
 
 
-class RunFolder:
+class RunFolder(RunRecord):
     """The folder of one run. Making this object reads nothing; a damaged file raises RunFolderError when asked for."""
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self._worker_lock: FileLock | None = None
-
-    def __repr__(self) -> str:
-        return f"RunFolder({str(self.path)!r})"
-
-    @property
-    def id(self) -> str:
-        return self.path.name
 
     @classmethod
     def create(
@@ -87,8 +62,12 @@ class RunFolder:
         device: str | None = None,
         seed: int | None = None,
         command: list[str] | None = None,
+        starting: ProcessIdentity | None = None,
     ) -> "RunFolder":
-        """Make the folder with its options and a queued ``run.json``; refuses a folder that already is a run."""
+        """Make the folder with its options and a queued ``run.json``; refuses a folder that already is a run.
+
+        ``starting``: the process that is about to work on it, so that it does not belong in the queue.
+        """
         folder = cls(path)
         if folder.run_file.exists():
             raise RunFolderError(f"{folder.path} already holds a run. Choose another folder.")
@@ -103,14 +82,12 @@ class RunFolder:
             seed=seed,
             command=command,
         )
+        if starting is not None:
+            info = replace(info, **starting.to_json())
         write_json(folder.run_file, info.to_json())
         return folder
 
     # Where things are
-
-    @property
-    def run_file(self) -> Path:
-        return self.path / "run.json"
 
     @property
     def options_file(self) -> Path:
@@ -180,140 +157,6 @@ class RunFolder:
         device = value.get("device") if isinstance(value, dict) else None
         return device if isinstance(device, str) else None
 
-    # State
-
-    def info(self) -> RunInfo:
-        return RunInfo.from_json(self._read_json(self.run_file), str(self.run_file))
-
-    def update(self, change: Callable[[RunInfo], RunInfo | None] | None = None, **values: Any) -> RunInfo:
-        """Change ``run.json`` under its lock: by named values, by a function (None: leave it as it is), or both.
-
-        Keys of other versions that the file holds are kept.
-        """
-        unknown = set(values) - RUN_KEYS
-        if unknown:
-            raise ValueError(f"run.json has no {', '.join(sorted(unknown))}")
-        if not self.path.is_dir():
-            raise RunFolderError(f"The run {self.id} is gone: there is no folder {self.path}.")
-        with locked(self.path / ".run.lock"):
-            raw = self._read_json(self.run_file)
-            before = RunInfo.from_json(raw, str(self.run_file))
-            after = replace(before, **values)
-            if change is not None:
-                after = change(after) or before
-            if after != before:
-                write_json(self.run_file, {**raw, **after.to_json()})
-            return after
-
-    def start(self, pid: int | None = None, **values: Any) -> RunInfo:
-        """Called by a worker first: it becomes the only one at work here, until it ends or sets a final state.
-
-        ``values`` are further entries of ``run.json`` (device, seed, command, versions). RunFolderError if another
-        worker is alive in this folder.
-        """
-        self._hold()
-        identity = ProcessIdentity.of(os.getpid() if pid is None else pid)
-        if identity is None:
-            raise RunFolderError(f"There is no process {pid} to work on the run {self.id}.")
-
-        def begin(now: RunInfo) -> RunInfo:
-            # Looked up under the lock: a stop asked at this very moment is seen here or marks the state after us.
-            state: State = "running" if self.stop_requested() is None else "stopping"
-            return replace(
-                now,
-                state=state,
-                reason=None,
-                started=utc_now(),
-                ended=None,
-                pid=identity.pid,
-                pid_started=identity.started,
-            )
-
-        return self.update(begin, **values)
-
-    def set_state(self, state: State, reason: str | None = None) -> RunInfo:
-        """Enter a state; a final one records the time, forgets a stop request and lets other workers in."""
-        info = self.update(
-            lambda now: replace(now, state=state, reason=reason, ended=utc_now() if state in FINAL_STATES else None)
-        )
-        if state in FINAL_STATES:
-            self.clear_stop()
-            self.release()
-        return info
-
-    def requeue(self) -> None:
-        """Forget how the last attempt ended; what it wrote stays, and the next worker goes on from there."""
-        self.clear_stop()
-        (self.path / "progress.json").unlink(missing_ok=True)
-        self.update(state="queued", reason=None, ended=None, pid=None, pid_started=None)
-
-    def conclude(self, state: State, reason: str, process: ProcessIdentity | None) -> bool:
-        """Set a final state for a worker that ended without one; False if it set one, or another one took over."""
-        done = False
-
-        def change(now: RunInfo) -> RunInfo | None:
-            nonlocal done
-            taken_over = now.process is not None and now.process != process and now.process.alive()
-            done = now.state in ACTIVE_STATES and not taken_over
-            return replace(now, state=state, reason=reason, ended=utc_now()) if done else None
-
-        self.update(change)
-        if done:
-            self.clear_stop()
-        return done
-
-    def worker_alive(self) -> bool:
-        """Whether the process that ``run.json`` names is still the same and at work."""
-        process = self.info().process
-        return process is not None and process.alive()
-
-    def _hold(self) -> None:
-        if self._worker_lock is None:
-            lock = FileLock(self.path / ".worker.lock")
-            if not lock.acquire(WORKER_LOCK_PATIENCE_SECONDS):
-                raise RunFolderError(f"Another process is at work on the run {self.id}. Wait for its end or stop it.")
-            self._worker_lock = lock
-
-    def release(self) -> None:
-        if self._worker_lock is not None:
-            self._worker_lock.release()
-            self._worker_lock = None
-
-    def last_epoch(self) -> int | None:
-        """The epoch of the last checkpoint, from which the run would go on; None without a readable one."""
-        from safetensors import SafetensorError, safe_open
-
-        path = self.path / "checkpoints" / "last.safetensors"
-        try:
-            with safe_open(str(path), framework="numpy") as file:
-                return int(json.loads((file.metadata() or {})["mace_studio"])["epoch"])
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            return None
-
-    # Stop
-
-    def request_stop(self, mode: StopMode = "best") -> None:
-        """``best``: finish the step, save, export the best so far. ``now``: end soon, without an export."""
-        write_text(self.path / "stop.request", mode + "\n")
-        self.update(lambda now: replace(now, state="stopping") if now.state == "running" else None)
-
-    def stop_requested(self) -> StopMode | None:
-        try:
-            text = (self.path / "stop.request").read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            return None
-        return "now" if text == "now" else "best"
-
-    def stop_requested_at(self) -> float | None:
-        """When the stop was asked, in seconds since 1970."""
-        try:
-            return (self.path / "stop.request").stat().st_mtime
-        except FileNotFoundError:
-            return None
-
-    def clear_stop(self) -> None:
-        (self.path / "stop.request").unlink(missing_ok=True)
-
     # Progress, log
 
     def progress(self) -> Progress | None:
@@ -326,7 +169,7 @@ class RunFolder:
         unknown = set(fields) - PROGRESS_KEYS
         if unknown:
             raise ValueError(f"progress.json has no {', '.join(sorted(unknown))}")
-        write_json(self.path / "progress.json", asdict(Progress(**fields, updated=time.time())))
+        write_json(self.path / "progress.json", asdict(Progress(**fields, updated=time.time())), durable=False)
 
     def append_log(self, text: str) -> None:
         """Append a line, with the time in UTC."""
@@ -402,29 +245,6 @@ class RunFolder:
             raise RunFolderError(f"The run {self.id} has no file {name!r} to download.")
         return path
 
-    # Reading
-
-    def _read_text(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            raise RunFolderError(
-                f"The run {self.id} has no {path.name} ({path}). Delete the run or restore the file."
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise RunFolderError(
-                f"{path} cannot be read: {error}. Restore it from a backup or delete the run."
-            ) from error
-
-    def _read_json(self, path: Path) -> Any:
-        text = self._read_text(path)
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise RunFolderError(
-                f"{path} is damaged (line {error.lineno}: {error.msg}). Restore it from a backup or delete the run."
-            ) from error
-
     def _read_object(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
         if not path.exists():
@@ -433,40 +253,3 @@ class RunFolder:
         if not isinstance(value, dict):
             raise RunFolderError(f"{path} is damaged: it holds no JSON object. Restore it from a backup.")
         return value
-
-
-class ProgressWriter:
-    """Remembers the fields given so far and writes them about once a second, at once when the phase changes."""
-
-    def __init__(self, folder: RunFolder, interval: float = 1.0) -> None:
-        self.folder = folder
-        self.interval = interval
-        self._fields: dict[str, Any] = {}
-        self._written = -interval
-
-    def __call__(self, **fields: Any) -> None:
-        new_phase = fields.get("phase", self._fields.get("phase")) != self._fields.get("phase")
-        if new_phase:
-            self._fields.update(done=None, total=None, eta_seconds=None, step=None, steps=None)
-        self._fields.update(fields)
-        if new_phase or time.monotonic() - self._written >= self.interval:
-            self.flush()
-
-    def flush(self) -> None:
-        self.folder.write_progress(**self._fields)
-        self._written = time.monotonic()
-
-
-def tail(path: Path, lines: int) -> list[str]:
-    """The last lines of a text file, at the cost of its end only; empty if there is no file."""
-    try:
-        with open(path, "rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(0, size - LOG_TAIL_BYTES))
-            block = stream.read()
-    except FileNotFoundError:
-        return []
-    found = block.decode("utf-8", errors="replace").splitlines()
-    if size > LOG_TAIL_BYTES:
-        found = found[1:]
-    return found[-lines:]

@@ -18,7 +18,14 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class RunInfo:
-    """The content of ``run.json``. Times are ISO 8601 in UTC; ``pid_started`` is seconds since 1970."""
+    """The content of ``run.json``. Times are ISO 8601 in UTC; ``pid_started`` is seconds since 1970.
+
+    A queued run with a ``pid`` is being started on a command line; one without belongs in the queue. ``failure`` says
+    in a form for programs why the run is not finished (see ``failures.Failure``), ``not_responding`` since when a
+    worker that lives has given no sign. ``automatic`` is how often in a row the supervisor resumed the run by itself
+    and ``automatic_from`` the place (``last_place``) where it did so the last time. ``imported`` tells where a run came
+    from.
+    """
 
     id: str
     name: str
@@ -33,6 +40,17 @@ class RunInfo:
     command: list[str] | None = None
     pid: int | None = None
     pid_started: float | None = None
+    pid_after_boot: float | None = None
+    boot: str | None = None
+    slot: str | None = None
+    not_responding: str | None = None
+    failure: dict[str, Any] | None = None
+    automatic: int = 0
+    automatic_from: list[int] | None = None
+    tags: list[str] = field(default_factory=list)
+    note: str = ""
+    archived: bool = False
+    imported: dict[str, str] | None = None
     versions: dict[str, str] = field(default_factory=dict)
     data: list[dict[str, Any]] = field(default_factory=list)
     best_epoch: int | None = None
@@ -40,9 +58,7 @@ class RunInfo:
 
     @property
     def process(self) -> ProcessIdentity | None:
-        if self.pid is None or self.pid_started is None:
-            return None
-        return ProcessIdentity(self.pid, self.pid_started)
+        return ProcessIdentity.from_json(vars(self))
 
     def with_(self, **values: Any) -> "RunInfo":
         """A copy with other values."""

@@ -7,7 +7,7 @@ from mace_app.export import ExportRefused
 from mace_app.jobs import JobsError
 from mace_app.model import ModelError
 from mace_app.options import OptionsError
-from mace_app.training import TrainingError
+from mace_app.training import TrainingError, out_of_memory
 
 
 class TaskError(Exception):
@@ -20,13 +20,6 @@ class Stopped(Exception):
 
 # Their texts are written for people; anything else is a defect of ours and needs its traceback.
 EXPECTED = (DataError, ExportRefused, JobsError, ModelError, OptionsError, TaskError, TrainingError)
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its GPU had too little memory; the CPU's allocator only says so in words."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 def sentence(error: BaseException, log: str = "log.txt") -> str:

@@ -1,11 +1,13 @@
 """Run folders for trainings begun on the command line."""
 
+import os
 import shlex
 from dataclasses import replace
 from pathlib import Path
 
 from mace_app.jobs import RunFolder, RunFolderError, Workspace
 from mace_app.jobs.names import display_name, run_id
+from mace_app.jobs.processes import ProcessIdentity
 from mace_app.options import RunOptions, dump_options, load_options, with_absolute_paths
 
 COMMAND = "python -m mace_app train"
@@ -18,12 +20,20 @@ def new_run(options: RunOptions, folder: Path | None, name: str) -> RunFolder:
     if folder is not None:
         if (folder / "run.json").exists():
             raise RunFolderError(f"{folder} already holds a run. Choose another folder, or continue it with --resume.")
-        return RunFolder.create(folder, text, shown, device=options.device, seed=options.seed)
+        return RunFolder.create(folder, text, shown, device=options.device, seed=options.seed, starting=_myself())
     runs = Workspace().runs_path
     attempt = 1
     while (runs / run_id(shown, attempt)).exists():
         attempt += 1
-    return RunFolder.create(runs / run_id(shown, attempt), text, shown, device=options.device, seed=options.seed)
+    folder = runs / run_id(shown, attempt)
+    return RunFolder.create(folder, text, shown, device=options.device, seed=options.seed, starting=_myself())
+
+
+def _myself() -> ProcessIdentity:
+    """Noted in the run at once, so that no supervisor takes it for one that waits."""
+    identity = ProcessIdentity.of(os.getpid())
+    assert identity is not None
+    return identity
 
 
 def continued_run(source: Path, folder: Path | None) -> RunFolder:
@@ -48,7 +58,7 @@ def _existing(folder: Path) -> RunFolder:
         raise RunFolderError(f"{folder} holds no run to resume (it has no run.json). Name the folder of a run.")
     if run.worker_alive() and run.info().state in ("running", "stopping"):
         raise RunFolderError(f"The run in {folder} is being worked on. Wait for its end or stop it first.")
-    run.update(lambda now: replace(now, state="queued", reason=None))
+    run.update(lambda now: replace(now, state="queued", reason=None, failure=None, slot=None, **_myself().to_json()))
     return run
 
 

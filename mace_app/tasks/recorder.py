@@ -12,9 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from mace_app.jobs import ProgressWriter, RunFolder
+from mace_app.jobs.disk_space import WORKER_NEEDS_MB, checkpoint_mb, free_mb
 from mace_app.jobs.run_state import StopMode
 
 LOOK_SECONDS = 0.25
+DISK_SECONDS = 5.0
 
 
 class Listener(Protocol):
@@ -34,6 +36,8 @@ class RunRecorder:
         self._write_progress = ProgressWriter(run)
         self._stop: StopMode | None = None
         self._looked = -LOOK_SECONDS
+        self._disk_looked = -DISK_SECONDS
+        self.disk_is_low = False
 
     def log(self, text: str) -> None:
         self.run.append_log(text)
@@ -58,7 +62,17 @@ class RunRecorder:
         return self.run.checkpoint_path(kind)
 
     def stop_requested(self) -> bool:
-        return self.stop_mode() is not None
+        """By somebody, or because the disk is nearly full: while it is not, the training can still be saved."""
+        self._look_at_the_disk()
+        return self.disk_is_low or self.stop_mode() is not None
+
+    def _look_at_the_disk(self) -> None:
+        now = time.monotonic()
+        if self.disk_is_low or now - self._disk_looked < DISK_SECONDS:
+            return
+        self._disk_looked = now
+        free = free_mb(self.run.path)
+        self.disk_is_low = free is not None and free < WORKER_NEEDS_MB + 2 * checkpoint_mb(self.run.path)
 
     def stop_mode(self) -> StopMode | None:
         """``now`` wins over ``best``. The folder is looked at a few times a second, however often this is asked."""

@@ -3,9 +3,9 @@
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 import torch
@@ -13,20 +13,21 @@ import torch
 from mace_app.data import GraphSet, PreparedData, prepare
 from mace_app.evaluation import Evaluation, evaluate
 from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_exportable, export_metatomic
-from mace_app.jobs import RunFolder
+from mace_app.jobs import Failure, JobsError, RunFolder, RunFolderError
+from mace_app.jobs.disk_space import disk_is_full
+from mace_app.jobs.errors import DiskFull
 from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
-from mace_app.options import RunOptions, dump_options, resolve_loss
+from mace_app.options import OptionsError, RunOptions, dump_options, resolve_loss
 from mace_app.published import published_as
-from mace_app.tasks.errors import Stopped, sentence
+from mace_app.tasks.errors import Stopped
 from mace_app.tasks.export import native_beside
+from mace_app.tasks.failures import End, Outcome, disk_full_sentence, end_of, lower_rate
 from mace_app.tasks.normalisation import normalise
 from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
 from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
 from mace_app.tasks.statistics import label_statistics
 from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
-
-Outcome = Literal["finished", "stopped", "failed"]
 
 
 def train_run(
@@ -38,7 +39,8 @@ def train_run(
     """Do what ``options.yaml`` of the folder asks; go on from ``checkpoints/last`` where there is one.
 
     Whatever happens is written into the folder: the state and, on failure, one sentence in ``run.json``, the traceback
-    in ``log.txt``. SIGTERM, Ctrl-C and a stop request end the training and keep the best epoch.
+    in ``log.txt``. SIGTERM, Ctrl-C and a stop request end the training and keep the best epoch. What can't be written
+    down any more is raised: RunFolderError where the folder was deleted, DiskFull where not even this had room.
     """
     set_threads(threads)
     recorder = RunRecorder(run, listener)
@@ -47,27 +49,63 @@ def train_run(
         run.update(command=list(command))
     try:
         with recorder.signals(), _warnings_to(recorder):
-            outcome, reason = _train(run, recorder)
+            end = _train(run, recorder)
     except Stopped:
-        outcome, reason = "stopped", "Stopped while the data were being prepared; nothing was trained yet."
+        end = End("stopped", "Stopped while the data were being prepared; nothing was trained yet.")
+        if recorder.disk_is_low:
+            end = _disk_full(run)
     except KeyboardInterrupt:
         run.set_state("interrupted", "Interrupted at the keyboard. Resume continues from the last checkpoint.")
         raise
     except Exception as error:  # noqa: BLE001 - written down where its reader looks, whatever it is
-        outcome, reason = "failed", sentence(error)
-        run.append_log(traceback.format_exc())
-    recorder.log(_closing(outcome, reason))
-    recorder.flush()
-    run.set_state(outcome, reason)
-    return outcome
+        _ensure_folder(run)
+        end = end_of(error, _options_if_readable(run), _hope(run))
+        with suppress(OSError):
+            run.append_log(traceback.format_exc())
+    _write_end(run, recorder, end)
+    return end.outcome
 
 
-def _closing(outcome: Outcome, reason: str | None) -> str:
-    word = {"finished": "Finished", "stopped": "Stopped", "failed": "Failed"}[outcome]
-    return f"{word}: {reason}" if reason else f"{word}."
+def _write_end(run: RunFolder, recorder: RunRecorder, end: End) -> None:
+    """On a full disk the log may lack it; for ``run.json`` there is room that was kept."""
+    word = end.outcome.capitalize()
+    try:
+        recorder.log(f"{word}: {end.reason}" if end.reason else f"{word}.")
+        recorder.flush()
+    except OSError as error:
+        _ensure_folder(run)
+        if not disk_is_full(error):
+            raise
+    try:
+        run.set_state(end.outcome, end.reason, end.failure)
+    except OSError as error:
+        if disk_is_full(error):
+            raise DiskFull(disk_full_sentence(_hope(run))) from error
+        raise
 
 
-def _train(run: RunFolder, recorder: RunRecorder) -> tuple[Outcome, str | None]:
+def _ensure_folder(run: RunFolder) -> None:
+    if not run.path.is_dir():
+        raise RunFolderError(f"The folder {run.path} was deleted while the training was at work in it; it ended.")
+
+
+def _options_if_readable(run: RunFolder) -> RunOptions | None:
+    try:
+        return run.options()
+    except (JobsError, OptionsError, OSError):
+        return None
+
+
+def _hope(run: RunFolder) -> str:
+    epoch = run.last_epoch()
+    return "Resume begins again." if epoch is None else f"Resume continues from epoch {epoch}."
+
+
+def _disk_full(run: RunFolder) -> End:
+    return End("interrupted", disk_full_sentence(_hope(run)), Failure("disk_full"))
+
+
+def _train(run: RunFolder, recorder: RunRecorder) -> End:
     options = _with_seed(run)
     assert options.seed is not None
     device = choose_device(options.device)
@@ -223,14 +261,18 @@ def _finish(
     recorder: RunRecorder,
     result: TrainingResult,
     device: torch.device,
-) -> tuple[Outcome, str | None]:
+) -> End:
     """Export and evaluate the best epoch; then how the run ended."""
+    failure = None if result.failure is None else Failure("diverged", lower_rate(options.architecture.training))
+    if recorder.disk_is_low and result.stopped:
+        return _disk_full(run)
     if result.best_epoch is None:
         if result.failure is not None:
-            return "failed", result.failure
-        return "stopped", "Stopped before the first epoch was finished, so there is no model. Resume continues."
+            return End("failed", result.failure, failure)
+        return End("stopped", "Stopped before the first epoch was finished, so there is no model. Resume continues.")
     if recorder.stop_mode() == "now":
-        return "stopped", f"Stopped after epoch {result.last_epoch}, at once and without an export. Resume continues."
+        told = f"Stopped after epoch {result.last_epoch}, at once and without an export. Resume continues."
+        return End("stopped", told)
     model = load_model(run.checkpoint_path("best")).to(device)
     refused: ExportRefused | None = None
     exported: ExportReport | None = None
@@ -253,11 +295,11 @@ def _finish(
         raise refused
     kept = f"epoch {result.best_epoch}, was exported as {run.model_file.name}"
     if result.failure is not None:
-        return "failed", f"{result.failure} The best so far, {kept}."
+        return End("failed", f"{result.failure} The best so far, {kept}.", failure)
     if result.stopped:
         done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
-        return "stopped", f"Stopped after {done}; the best, {kept}. Resume continues."
-    return "finished", None if result.reason is None else f"{result.reason} The best, {kept}."
+        return End("stopped", f"Stopped after {done}; the best, {kept}. Resume continues.")
+    return End("finished", None if result.reason is None else f"{result.reason} The best, {kept}.")
 
 
 def _worse_than_the_file(run: RunFolder, best_epoch: int) -> bool:

@@ -11,12 +11,14 @@ from mace_app.training.checkpoint import (
 )
 from mace_app.training.errors import CheckpointError, NonFiniteLoss, TrainingError
 from mace_app.training.losses import Loss
+from mace_app.training.memory import BatchOutOfMemory, out_of_memory
 from mace_app.training.metrics import ErrorAccumulator, Errors, Reported, reported_labels
 from mace_app.training.passes import PassResult, load_batch, run_pass
 from mace_app.training.recorder import Recorder
 from mace_app.training.trainer import Trainer, TrainingResult
 
 __all__ = [
+    "BatchOutOfMemory",
     "Checkpoint",
     "CheckpointError",
     "ErrorAccumulator",
@@ -35,6 +37,7 @@ __all__ = [
     "load_batch",
     "load_checkpoint",
     "load_model",
+    "out_of_memory",
     "reported_labels",
     "run_pass",
     "save_checkpoint",

@@ -28,12 +28,18 @@ class Keeper:
     """Writes the state of a training and its best weights through ``recorder``. ``header`` tells what the run is."""
 
     def __init__(
-        self, state: TrainingState, header: Mapping[str, Any], recorder: Recorder, now: Callable[[], float]
+        self,
+        state: TrainingState,
+        header: Mapping[str, Any],
+        recorder: Recorder,
+        now: Callable[[], float],
+        speeds: Callable[[], Mapping[str, Any]],
     ) -> None:
         self.state = state
         self.header = dict(header)
         self.recorder = recorder
         self.now = now
+        self.speeds = speeds
         self.saved = -math.inf
         self._seconds = 0.0
         self._best_on_disk: int | None = None
@@ -43,7 +49,8 @@ class Keeper:
         start = self.now()
         if not force and start - self.saved < min(SAVE_SECONDS, self._seconds / SAVE_SHARE):
             return
-        save_checkpoint(self.recorder.checkpoint_path("last"), self.state.to_checkpoint(self.header))
+        header = {**self.header, "structures_per_second": dict(self.speeds())}
+        save_checkpoint(self.recorder.checkpoint_path("last"), self.state.to_checkpoint(header))
         self.save_best()
         self.saved = self.now()
         self._seconds = self.saved - start

@@ -11,6 +11,7 @@ from mace_app.data import GraphSet
 from mace_app.model import Batch, MaceModel
 from mace_app.training.loading import prepared_ahead
 from mace_app.training.losses import Loss, LossAccumulator, LossSummary
+from mace_app.training.memory import memory_for
 from mace_app.training.metrics import ErrorAccumulator, Errors, Reported
 from mace_app.training.sampling import in_order
 
@@ -83,11 +84,12 @@ def run_pass(
     loaded = prepared_ahead(parts, lambda indices: load_batch(graphs, indices, model), workers)
     with frozen_weights(model), closing(loaded):
         for indices, batch in zip(parts, loaded, strict=True):
-            predictions = model(batch, labels, create_graph=False)
-            losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
-            physical = convert(known, batch, model.physical(batch, predictions))
-            references = convert(known, batch, batch.labels)
-            errors.update(physical, references)
+            with memory_for(graphs, [indices], "predicting"):
+                predictions = model(batch, labels, create_graph=False)
+                losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
+                physical = convert(known, batch, model.physical(batch, predictions))
+                references = convert(known, batch, batch.labels)
+                errors.update(physical, references)
             if collector is not None:
                 collector.add(indices, physical, references)
             on_batch(len(indices))

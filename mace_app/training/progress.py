@@ -1,7 +1,7 @@
 """How far a training is and when it will end."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -9,6 +9,8 @@ import torch
 # What validating a structure costs compared with training on it, until it has been measured: there is no second
 # backward pass and no step.
 VALIDATION_SHARE = 0.4
+# For so long a resumed training trusts what it measured before: the first steps of a process are slow.
+TRUST_SECONDS = 10.0
 
 
 class Clock:
@@ -30,7 +32,21 @@ class Clock:
         self.now = now
         self._seconds = {"training": 0.0, "validation": 0.0}
         self._seen = {"training": 0, "validation": 0}
+        self._before: dict[str, float] = {}
         self._last = now()
+
+    def speeds(self) -> dict[str, Any]:
+        """For a checkpoint: structures per second in training and validation, as far as known, and on what."""
+        known = {
+            kind: self._seen[kind] / seconds if seconds else self._before.get(kind)
+            for kind, seconds in self._seconds.items()
+        }
+        return {"device": self.device.type, **{kind: speed for kind, speed in known.items() if speed}}
+
+    def remember(self, speeds: Mapping[str, Any] | None) -> None:
+        """What ``speeds`` gave in the process that made a checkpoint; of another device it says nothing."""
+        if speeds is not None and speeds.get("device") == self.device.type:
+            self._before = {kind: float(speeds[kind]) for kind in self._seen if kind in speeds}
 
     def restart(self) -> None:
         """What happened since the last call is no part of the measurement."""
@@ -50,12 +66,16 @@ class Clock:
         return self._seen["training"] / self._seconds["training"]
 
     def eta_seconds(self, training_left: int, validation_left: int) -> float | None:
-        """None until something was trained."""
+        """None until something was trained, in this process or before."""
         speed = self.structures_per_second
+        if speed is None or self._seconds["training"] < TRUST_SECONDS:
+            speed = self._before.get("training", speed)
         if speed is None:
             return None
         validated = self._seen["validation"]
         each = self._seconds["validation"] / validated if validated else VALIDATION_SHARE / speed
+        if self._seconds["validation"] < TRUST_SECONDS and "validation" in self._before:
+            each = 1 / self._before["validation"]
         return training_left / speed + validation_left * each
 
     def report(self, epoch: int, step: int, steps: int, best_epoch: int | None, validated: int = 0) -> None:

@@ -19,6 +19,7 @@ from mace_app.training.errors import Diverged, NonFiniteLoss
 from mace_app.training.keeping import Keeper
 from mace_app.training.loading import prepared_ahead, worker_count
 from mace_app.training.losses import LossValue, scaled_terms
+from mace_app.training.memory import memory_for
 from mace_app.training.metrics import reported_labels
 from mace_app.training.optimiser import clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, convert, load_batch, run_pass
@@ -108,15 +109,9 @@ class Trainer:
             errors=errors,
             gradient=self._zero(),
         )
-        self.keeper = Keeper(self.state, self._header(seed, length_unit), recorder, now)
-        self.clock = Clock(
-            training.num_epochs,
-            len(prepared.training),
-            len(prepared.validation),
-            recorder.progress,
-            self.device,
-            now,
-        )
+        sizes = len(prepared.training), len(prepared.validation)
+        self.clock = Clock(training.num_epochs, *sizes, recorder.progress, self.device, now)
+        self.keeper = Keeper(self.state, self._header(seed, length_unit), recorder, now, self.clock.speeds)
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._checked = self._parity_written = -math.inf
 
@@ -165,7 +160,8 @@ class Trainer:
         return TrainingResult(self._best_epoch, self.state.epoch, stopped, failure, reason)
 
     def _ready_for(self, header: Mapping[str, Any]) -> None:
-        """Stage and sums are those a checkpoint was made with."""
+        """Stage and sums are those a checkpoint was made with; how fast it went is known."""
+        self.clock.remember(header.get("structures_per_second"))
         if header.get("stage_two") is not None:
             self.stage = self._second
             self.state.losses, self.state.errors = self.stage.sums(self.device)
@@ -289,7 +285,8 @@ class Trainer:
                     raise PassStopped
                 before = self.now()
                 structures = [len(indices) for indices in step]
-                self._step(structures, batches, epoch)
+                with memory_for(self.prepared.training, step, "training on"):
+                    self._step(structures, batches, epoch)
                 state.step += 1
                 state.steps += 1
                 state.seconds += self.now() - before

@@ -82,13 +82,22 @@ def change_rows(changes: list[Change]) -> list[dict[str, str]]:
     data = ("training_set", "validation_set", "test_set")
     return [
         {
-            "Option": code(".".join(change.loc).removeprefix("architecture.")),
-            "Value": code(_short(change.value)),
-            "Default": code(_short(change.default)),
+            "Option": option_name(change),
+            "Value": option_text(change.value),
+            "Default": option_text(change.default),
         }
         for change in changes
         if change.loc[0] not in data
     ]
+
+
+def option_name(change: Change) -> str:
+    return code(".".join(change.loc).removeprefix("architecture."))
+
+
+def option_text(value: Any) -> str:
+    """A value as YAML would have it, cut where it is long."""
+    return code(_short(value))
 
 
 def _short(value: Any) -> str:

@@ -1,31 +1,23 @@
-"""The Runs page: the list, and one run."""
+"""The Runs page: one run; list and comparison stand beside it."""
 
 import streamlit as st
 
-from mace_app.jobs import ACTIVE_STATES, Job, JobsError, RunFolder, RunInfo, Workspace
+from mace_app.jobs import ACTIVE_STATES, JobsError, RunFolder, RunInfo, Workspace
 from mace_app.jobs.names import slug
 from mace_app.options import OptionsError, simple_changes
 from mace_app.ui.download_list import download_list
 from mace_app.ui.metatrain_panel import metatrain_panel
 from mace_app.ui.origin import origin_words
 from mace_app.ui.report_tables import change_rows, check_table, error_table
-from mace_app.ui.run_actions import actions, confirm_delete, show_notice
+from mace_app.ui.run_actions import actions, confirm_delete, suggested
+from mace_app.ui.run_compare import compare_page
+from mace_app.ui.run_list import list_page, revive, show_left_out
 from mace_app.ui.run_live import live_charts, live_status
-from mace_app.ui.run_reader import STATE_COLOURS, row_of
-from mace_app.ui.run_table import run_table
-from mace_app.ui.state import failure, page
+from mace_app.ui.state import STATE_COLOURS, failure
 from mace_app.ui.text import code, count, markdown, sentence_markdown
 from mace_app.ui.times import clock, file_size
 
-LIST_SECONDS = 2.0
 LOG_LINES = 200
-FILTER_FROM = 8
-GROUPS = {
-    "All": None,
-    "Under way": ACTIVE_STATES,
-    "Finished": {"finished", "stopped"},
-    "Failed": {"failed", "interrupted", "damaged"},
-}
 
 
 # Streamlit's sign of a script at work would flicker with every look at the files, and its "Stop" stops no training.
@@ -33,11 +25,14 @@ _STYLE = '<style>[data-testid="stStatusWidget"] { display: none; }</style>'
 
 
 def runs_page(space: Workspace) -> None:
-    """The run that the address names, or the list."""
+    """The run that the address names, a comparison, or the list."""
     st.html(_STYLE)
     identifier = st.query_params.get("run")
     if identifier is None:
-        _list_page(space)
+        if "compare" in st.query_params:
+            compare_page(space)
+        else:
+            list_page(space)
         return
     try:
         run = space.run(identifier)
@@ -47,64 +42,6 @@ def runs_page(space: Workspace) -> None:
         _back()
         return
     _run_page(space, run)
-
-
-# The list
-
-
-def _list_page(space: Workspace) -> None:
-    st.title("Runs", anchor=False)
-    show_notice()
-    runs = space.runs()
-    if not runs:
-        st.markdown(
-            "Nothing has been trained here yet. A run appears the moment it is started, and can be watched live."
-        )
-        with st.container(horizontal=True):
-            st.page_link(page("train"), label="Train a model", icon=":material/model_training:")
-            st.page_link(page("datasets"), label="Add data first", icon=":material/database:")
-        return
-    group, words = "All", ""
-    if len(runs) >= FILTER_FROM:
-        with st.container(horizontal=True, vertical_alignment="bottom"):
-            group = st.segmented_control("Show", list(GROUPS), default="All", required=True, key="runs-group") or "All"
-            words = st.text_input("Name contains", key="runs-words", width=260)
-    active = any(_active(run) for run in runs)
-    if active:
-        _revive(space)
-    st.fragment(_list, run_every=LIST_SECONDS if active else None)(space, group, words.strip().lower())
-
-
-def _list(space: Workspace, group: str, words: str) -> None:
-    places = {job.folder: number for number, job in enumerate(_waiting(space), start=1)}
-    states = GROUPS[group]
-    rows = [row_of(run, places.get(f"runs/{run.id}")) for run in space.runs()]
-    rows = [row for row in rows if (states is None or row.state in states) and words in row.name.lower()]
-    if not rows:
-        st.caption("No run fits this choice.")
-        return
-    opened = run_table(rows, "run-table")
-    if opened is not None:
-        st.query_params["run"] = opened
-        st.rerun(scope="app")
-
-
-def _waiting(space: Workspace) -> list[Job]:
-    try:
-        return [job for job in space.queue.active() if job.state == "queued" and job.kind == "train"]
-    except JobsError as error:
-        failure("The queue can't be read", error)
-        return []
-
-
-def _active(run: RunFolder) -> bool:
-    try:
-        return run.info().state in ACTIVE_STATES
-    except JobsError:
-        return False
-
-
-# One run
 
 
 def _run_page(space: Workspace, run: RunFolder) -> None:
@@ -124,9 +61,11 @@ def _run_page(space: Workspace, run: RunFolder) -> None:
     with st.container():
         actions(space, run, info)
         if info.state in ACTIVE_STATES:
-            _revive(space)
+            revive(space, info.state != "queued")
     with st.container():
         _reason(info)
+        suggested(space, run)
+        show_left_out(run.id)
     _log(run)
     with st.container():
         live_status(run, info)
@@ -140,6 +79,12 @@ def _run_page(space: Workspace, run: RunFolder) -> None:
 
 
 def _reason(info: RunInfo) -> None:
+    if info.not_responding is not None:
+        st.warning(
+            f"Nothing of this run has changed since {clock(info.not_responding)}. It may be at long work; if you know "
+            "that it hangs, stop it at once and resume it.",
+            icon=":material/hourglass_disabled:",
+        )
     if not info.reason:
         return
     if info.state in ("failed", "interrupted"):
@@ -154,14 +99,6 @@ def _back() -> None:
         st.rerun()
 
 
-def _revive(space: Workspace) -> None:
-    """Without a supervisor a waiting run would wait, and one whose process died would seem to go on, for ever."""
-    try:
-        space.ensure_supervisor()
-    except (JobsError, OSError) as error:
-        failure("The supervisor can't be started", error)
-
-
 def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
     st.title(markdown(info.name), anchor=False)
     with st.container(horizontal=True, gap="small", vertical_alignment="center", key="run-header"):
@@ -174,7 +111,15 @@ def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
         if info.state == "queued":
             place = _place(space, run)
             facts.append(f"number {place} in the queue" if place else "waiting to be started")
-        st.caption(" · ".join(facts))
+        if info.imported is not None:
+            facts.append("imported")
+        st.caption(" · ".join(facts), width="content")
+        if info.archived:
+            st.badge("archived", icon=":material/archive:", color="gray")
+        for tag in info.tags:
+            st.badge(markdown(tag), color="blue")
+    if info.note:
+        st.caption("  \n".join(markdown(line) for line in info.note.splitlines()))
     _origin(run)
 
 

@@ -1,6 +1,6 @@
 """What pages read of a run, again only when its files have changed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +9,8 @@ from typing import TypeVar
 import streamlit as st
 
 from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, Parity, Progress, RunFolder, RunInfo
-from mace_app.ui.charts import best_epoch, error_unit, headline, three_digits
+from mace_app.jobs.metrics_glance import MetricsGlance, glance_at_metrics
+from mace_app.ui.charts import display_unit, three_digits
 from mace_app.ui.run_table import RunRow
 from mace_app.ui.state import STATE_COLOURS
 from mace_app.ui.times import clock, duration
@@ -22,6 +23,8 @@ PHASES = {
     "evaluating": "Evaluating",
     "done": "Done",
 }
+# Which error stands for a label: the first of these that was written.
+HEADLINES = ("validation/{}/mae", "validation/{}/rmse", "train/{}/mae", "train/{}/rmse")
 Signature = tuple[int, int, int] | None
 
 
@@ -46,6 +49,7 @@ class RunReader:
         self.history = MetricsHistory(self.run.metrics_file)
 
     def refresh(self) -> MetricsHistory:
+        """What is new is read; what was read is kept."""
         self.history.refresh()
         return self.history
 
@@ -67,16 +71,16 @@ def reader_of(run: RunFolder) -> RunReader:
     return readers[run.id]
 
 
-def best_errors(history: MetricsHistory, most: int = 2) -> str:
+def best_errors(glance: MetricsGlance, most: int = 2) -> str:
     """``1.20 meV/atom · 34.1 meV/Å`` of the best epoch; empty before there is one."""
-    epoch = best_epoch(history)
     parts = []
-    for label in history.labels:
-        chosen = headline(history, label)
-        value = value_at(history, f"{chosen[0]}/{label}/{chosen[1]}", epoch) if chosen else None
-        if chosen and value is not None:
-            unit = error_unit(history, label, chosen[1])
-            parts.append(f"{three_digits(value * unit.factor)} {unit.text}".strip())
+    for label in glance.labels if glance.best is not None else []:
+        for kind in HEADLINES:
+            value = (glance.best or {}).get(kind.format(label))
+            if isinstance(value, int | float):
+                unit = display_unit(glance.units.get(label, ""), [value])
+                parts.append(f"{three_digits(value * unit.factor)} {unit.text}".strip())
+                break
     return " · ".join(parts[:most])
 
 
@@ -110,34 +114,102 @@ def epochs_text(progress: Progress | None, history: MetricsHistory) -> str:
     return f"{epoch} of {progress.epochs}" if progress is not None and progress.epochs else str(epoch)
 
 
-def row_of(run: RunFolder, place: int | None = None) -> RunRow:
-    """A run's line; a damaged run gets one that says so. ``place`` is its place in the queue."""
+@dataclass(frozen=True)
+class RunGlance:
+    """What the list shows of a run; ``info`` is None of a damaged one."""
+
+    run: RunFolder
+    info: RunInfo | None
+    state: str
+    name: str
+    tags: tuple[str, ...] = ()
+    archived: bool = False
+
+    def fits(self, words: str) -> bool:
+        """Whether the name or a tag holds these words."""
+        return any(words.casefold() in text.casefold() for text in (self.name, *self.tags))
+
+
+class RunGlances:
+    """The list of runs at the cost of what changed since it was last read. One serves all sessions of a server."""
+
+    def __init__(self) -> None:
+        self._infos: dict[Path, tuple[Signature, RunGlance]] = {}
+        self._rows: dict[Path, tuple[object, RunRow]] = {}
+
+    def all(self, runs: Sequence[RunFolder]) -> list[RunGlance]:
+        found = []
+        for run in runs:
+            state = signature(run.run_file)
+            kept = self._infos.get(run.path)
+            if kept is None or kept[0] != state:
+                kept = self._infos[run.path] = (state, _glance(run))
+            found.append(kept[1])
+        for gone in self._infos.keys() - {run.path for run in runs}:
+            self._infos.pop(gone, None)
+            self._rows.pop(gone, None)
+        return found
+
+    def row(self, glance: RunGlance, place: str = "") -> RunRow:
+        run = glance.run
+        state = (glance, place, signature(run.metrics_file), signature(run.path / "progress.json"))
+        kept = self._rows.get(run.path)
+        # The time of a run at work goes on though nothing of it changes.
+        if kept is None or kept[0] != state or glance.state in ACTIVE_STATES:
+            kept = self._rows[run.path] = (state, row_of(glance, place))
+        return kept[1]
+
+
+@st.cache_resource(show_spinner=False)
+def run_glances() -> RunGlances:
+    return RunGlances()
+
+
+def _glance(run: RunFolder) -> RunGlance:
     try:
         info = run.info()
     except JobsError:
+        return RunGlance(run, None, "damaged", run.id)
+    return RunGlance(run, info, info.state, info.name, tuple(map(str, info.tags)), bool(info.archived))
+
+
+def row_of(glance: RunGlance, place: str = "") -> RunRow:
+    """A run's line; a damaged run gets one that says so. ``place`` says where it stands in the queue."""
+    run, info = glance.run, glance.info
+    if info is None:
         return RunRow(run.id, run.id, "damaged", "red", "", phase="Its record can't be read")
-    reader = reader_of(run)
-    history = reader.refresh()
     progress = progress_of(run)
-    active = info.state in ACTIVE_STATES
+    best_epoch = info.best_epoch if progress is None or progress.best_epoch is None else progress.best_epoch
+    metrics = glance_at_metrics(run.metrics_file, best_epoch)
     phase, fraction = "", None
     if info.state == "queued":
-        phase = f"Waiting, number {place}" if place else "Waiting"
-    elif active and progress is not None:
+        phase = place or "Waiting"
+    elif info.not_responding is not None:
+        phase = f"No sign of life since {clock(info.not_responding)}"
+    elif info.state in ACTIVE_STATES and progress is not None:
         phase, fraction = PHASES[progress.phase], progress.fraction
     return RunRow(
         id=run.id,
         name=info.name,
         state=info.state,
         colour=STATE_COLOURS[info.state],
-        created=clock(info.created),
+        created=" · ".join([clock(info.created), *(f"#{tag}" for tag in glance.tags)]),
         phase=phase,
         fraction=fraction,
-        epoch=epochs_text(progress, history),
-        best=best_errors(history),
+        epoch=_epoch_of(progress, metrics),
+        best=best_errors(metrics),
         elapsed=elapsed(info),
         left=left(info, progress),
     )
+
+
+def _epoch_of(progress: Progress | None, metrics: MetricsGlance) -> str:
+    epoch = progress.epoch if progress is not None and progress.epoch is not None else None
+    if epoch is None and metrics.last is not None:
+        epoch = metrics.last["epoch"]
+    if epoch is None:
+        return ""
+    return f"{epoch} of {progress.epochs}" if progress is not None and progress.epochs else str(epoch)
 
 
 def progress_of(run: RunFolder) -> Progress | None:

@@ -169,7 +169,7 @@ def test_the_list_opens_renames_and_deletes_runs(
     expect(page.get_by_role("heading", level=1)).to_have_text("a better name")
 
     page.get_by_role("button", name="Delete").click()
-    page.get_by_role("dialog").get_by_role("button", name="Keep it").click()
+    page.get_by_role("dialog").get_by_role("button", name="Keep it", exact=True).click()
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert run.path.exists()
     page.get_by_role("button", name="Delete").click()

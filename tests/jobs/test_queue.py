@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 
 from mace_app.jobs import JobQueue, QueueError
-from mace_app.jobs.devices import detect_devices, fitting_devices, parse_nvidia_list, worker_environment
+from mace_app.jobs.devices import (
+    detect_devices,
+    fitting_devices,
+    parse_nvidia_list,
+    remembered_devices,
+    without_restriction,
+    worker_environment,
+)
+from mace_app.jobs.queue import Move
 
 CPU = ["cpu"]
 TWO_CARDS = ["cpu", "cuda:0", "cuda:1"]
@@ -95,6 +103,146 @@ def test_a_queue_of_another_version_is_refused_with_a_sentence(queue: JobQueue) 
     connection.close()
     with pytest.raises(QueueError, match="format 99"):
         JobQueue(queue.path)
+
+
+def waiting(queue: JobQueue) -> list[str]:
+    return [job.folder for job in queue.active() if job.state == "queued"]
+
+
+@pytest.mark.parametrize(
+    ("moved", "where", "order"),
+    [
+        ("b", "up", "bacd"),
+        ("a", "up", "abcd"),
+        ("b", "down", "acbd"),
+        ("d", "down", "abcd"),
+        ("c", "first", "cabd"),
+        ("a", "last", "bcda"),
+    ],
+)
+def test_a_waiting_training_is_moved_among_the_others(queue: JobQueue, moved: str, where: Move, order: str) -> None:
+    for name in "abcd":
+        queue.enqueue("train", name)
+    queue.enqueue("inspect", "light")
+    assert queue.move(moved, where)
+    assert waiting(queue) == [*order, "light"]
+    assert [name for name in order if queue.place(name) == 1] == [order[0]]
+    assert not queue.move("absent", "first")
+    assert not queue.move("light", "first"), "light jobs don't stand in line"
+
+
+def test_what_is_at_work_can_not_be_moved_held_or_sent_elsewhere(queue: JobQueue) -> None:
+    queue.enqueue("train", "a")
+    assert claimed(queue, CPU) == [("a", "cpu")]
+    assert not queue.move("a", "first")
+    assert not queue.hold("a", True)
+    assert not queue.request_device("a", "cuda:1")
+
+
+def test_a_held_training_is_passed_over_and_a_paused_queue_starts_light_jobs_only(queue: JobQueue) -> None:
+    for name in "abc":
+        queue.enqueue("train", name)
+    assert queue.hold("a", True)
+    queue.set_paused(True)
+    queue.enqueue("inspect", "x")
+    assert claimed(queue, CPU) == [("x", None)]
+    queue.set_paused(False)
+    assert claimed(queue, CPU) == [("b", "cpu")]
+    assert [job.held for job in queue.active() if job.folder == "a"] == [True]
+    assert queue.hold("a", False)
+    queue.finish(next(job.id for job in queue.active() if job.folder == "b"))
+    assert claimed(queue, CPU) == [("a", "cpu")]
+
+
+def test_a_waiting_training_can_be_sent_to_another_device(queue: JobQueue) -> None:
+    queue.enqueue("train", "a", "cuda:0")
+    queue.enqueue("train", "b", "cuda:0")
+    assert queue.request_device("b", "cuda:1")
+    assert claimed(queue, TWO_CARDS) == [("a", "cuda:0"), ("b", "cuda:1")]
+
+
+def test_what_goes_with_a_change_of_the_queue_happens_with_it_or_not_at_all(queue: JobQueue) -> None:
+    def fail() -> None:
+        raise OSError("no space")
+
+    with pytest.raises(OSError, match="no space"):
+        queue.enqueue("train", "a", then=fail)
+    assert queue.active() == []
+    queue.enqueue("train", "a")
+    with pytest.raises(OSError, match="no space"):
+        queue.cancel("a", then=fail)
+    assert waiting(queue) == ["a"]
+
+
+def test_a_job_that_ran_waits_again_before_all_others(queue: JobQueue) -> None:
+    for name in "abc":
+        queue.enqueue("train", name)
+    job = queue.claim(CPU, 2)
+    assert job is not None
+    assert queue.again(job.id)
+    assert waiting(queue) == ["a", "b", "c"]
+    queue.move("c", "first")
+    assert claimed(queue, CPU) == [("c", "cpu")]
+    job = next(job for job in queue.active() if job.folder == "c")
+    assert queue.again(job.id)
+    assert not queue.again(job.id), "it does not run any more"
+    assert waiting(queue) == ["c", "a", "b"]
+
+
+VERSION_1 = """
+CREATE TABLE jobs (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    folder TEXT NOT NULL,
+    requested_device TEXT,
+    device TEXT,
+    state TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    pid INTEGER,
+    pid_started REAL,
+    created REAL NOT NULL
+);
+CREATE UNIQUE INDEX one_active_job_per_folder ON jobs (folder) WHERE state != 'ended';
+PRAGMA user_version = 1;
+INSERT INTO jobs VALUES (1, 'train', 'runs/old', NULL, 'cpu', 'ended', 1, 10, 1000.5, 1.0);
+INSERT INTO jobs VALUES (2, 'train', 'runs/now', 'cpu', 'cpu', 'running', 2, 11, 2000.5, 2.0);
+INSERT INTO jobs VALUES (3, 'train', 'runs/next', 'cuda:1', NULL, 'queued', 3, NULL, NULL, 3.0);
+"""
+
+
+def test_a_queue_of_the_first_version_opens_with_all_its_jobs(tmp_path: Path) -> None:
+    path = tmp_path / "queue.sqlite"
+    connection = sqlite3.connect(path)
+    connection.executescript(VERSION_1)
+    connection.close()
+    for _ in range(2):  # and it stays what it became
+        queue = JobQueue(path)
+        running, next_one = queue.active()
+        assert (running.folder, running.state, running.device, running.pid) == ("runs/now", "running", "cpu", 11)
+        assert running.process is not None and running.process.started == 2000.5
+        assert (next_one.folder, next_one.requested_device, next_one.held) == ("runs/next", "cuda:1", False)
+    queue.finish(running.id)
+    assert queue.hold("runs/next", True)
+    assert claimed(queue, TWO_CARDS) == []
+
+
+def test_ended_jobs_do_not_pile_up(queue: JobQueue) -> None:
+    for number in range(230):
+        queue.finish(queue.enqueue("train", str(number)))
+    connection = sqlite3.connect(queue.path)
+    assert connection.execute("SELECT COUNT(*) FROM jobs").fetchone()[0] == 200
+    connection.close()
+
+
+def test_a_worker_that_starts_a_supervisor_does_not_hand_its_own_devices_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    for outer in ("0,1", "", None):
+        if outer is None:
+            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        else:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", outer)
+        worker = {"CUDA_VISIBLE_DEVICES": "GPU-aa", "HOME": "/", **remembered_devices()}
+        expected = {"HOME": "/"} if outer is None else {"HOME": "/", "CUDA_VISIBLE_DEVICES": outer}
+        assert without_restriction(worker) == expected
 
 
 def test_devices_come_from_the_environment_first(monkeypatch: pytest.MonkeyPatch) -> None:

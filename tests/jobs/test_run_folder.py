@@ -19,7 +19,8 @@ def test_a_new_run_is_queued_and_its_record_has_every_key_of_the_format(folder: 
     record = json.loads(folder.run_file.read_text())
     expected = (
         "format id name kind state reason created started ended device seed command pid pid_started versions data "
-        "best_epoch parameters"
+        "best_epoch parameters pid_after_boot boot slot not_responding failure automatic automatic_from tags note "
+        "archived imported"
     )
     assert set(record) == set(expected.split())
     assert record["state"] == "queued"
@@ -58,7 +59,7 @@ def test_a_stop_asked_of_a_running_run_shows_at_once(folder: RunFolder) -> None:
 
 
 def test_two_workers_never_share_a_run(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mace_app.jobs.run_folder.WORKER_LOCK_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr("mace_app.jobs.run_record.WORKER_LOCK_PATIENCE_SECONDS", 0.1)
     folder.start()
     with pytest.raises(RunFolderError, match="Another process is at work"):
         RunFolder(folder.path).start()
@@ -206,7 +207,7 @@ def test_parity_comes_back_as_it_was_and_holds_no_pickles(folder: RunFolder) -> 
 
 
 def test_the_log_is_read_from_its_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mace_app.jobs.run_folder.LOG_TAIL_BYTES", 200)
+    monkeypatch.setattr("mace_app.jobs.text_tail.TAIL_BYTES", 200)
     for number in range(100):
         folder.append_log(f"line {number}")
     lines = folder.log_tail(3)

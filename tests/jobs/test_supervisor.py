@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -314,9 +315,9 @@ def test_a_workspace_that_is_deleted_ends_its_supervisor(
 ) -> None:
     process = launch()
     wait_until(lambda: workspace.supervisor() is not None)
-    for path in workspace.root.glob("queue.sqlite*"):
-        path.unlink()
+    shutil.rmtree(workspace.root)
     assert process.wait(timeout=10) == 1
+    assert not workspace.root.exists()
 
 
 def test_the_command_line_says_what_is_wrong_with_a_workspace(
@@ -366,5 +367,11 @@ def test_supervisor_json_names_process_and_start(workspace: Workspace) -> None:
     supervisor_of(workspace)._announce()
     record = json.loads(workspace.supervisor_file.read_text())
     assert record["pid"] == os.getpid()
-    workspace.supervisor_file.write_text(json.dumps({**record, "started": record["started"] - 100}))
-    assert workspace.supervisor() is None
+    assert workspace.supervisor() is not None
+    for other in (
+        {"pid_after_boot": record["pid_after_boot"] - 100},
+        {"pid_after_boot": None, "pid_started": record["pid_started"] - 100},
+        {"boot": "another"},
+    ):
+        workspace.supervisor_file.write_text(json.dumps({**record, **other}))
+        assert workspace.supervisor() is None, other

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mace_app.jobs import QueueError, RunFolder, Workspace, WorkspaceError
+from mace_app.jobs import RunFolder, Workspace, WorkspaceError
 from mace_app.options import OptionsError
 
 OPTIONS = """
@@ -234,12 +234,6 @@ def test_a_folder_stays_valid_when_it_is_copied_elsewhere(workspace: Workspace, 
     assert moved.dataset(dataset.id).source_path.read_text() == "1"
     assert moved.run(run.id).info().state == "queued"
     assert moved.queue.place(f"runs/{run.id}") == 1
-
-
-def test_a_damaged_queue_gives_a_sentence(tmp_path: Path) -> None:
-    (tmp_path / "queue.sqlite").write_bytes(b"not a database at all" * 100)
-    with pytest.raises(QueueError, match="move it away"):
-        Workspace(tmp_path)
 
 
 def test_the_package_imports_in_a_moment_and_without_torch_or_streamlit() -> None:

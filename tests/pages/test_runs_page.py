@@ -8,7 +8,7 @@ import pytest
 from run_samples import add_epochs, finish, full_workspace, make_run, pose_as_supervisor, pose_as_worker
 from streamlit.testing.v1 import AppTest
 
-from mace_app.jobs import RunFolder, Workspace
+from mace_app.jobs import Failure, RunFolder, Suggestion, Workspace
 from mace_app.ui.draft import Draft
 from mace_app.ui.wizard import DRAFT_FILE
 
@@ -203,3 +203,82 @@ def test_the_settings_of_a_run_open_on_the_train_page(open_page: OpenPage, space
     assert draft.name == "to repeat"
     options, problems = draft.check()
     assert problems == [] and options == run.options()
+
+
+def test_waiting_runs_can_be_moved_held_and_the_queue_paused(open_page: OpenPage, space: Workspace) -> None:
+    first, second = make_run(space, "first", "queued"), make_run(space, "second", "queued")
+    app = open_page("runs")
+    assert "2 runs waiting" in words(app)
+    app.menu_button(key=f"queue-{second.id}").click("Start next").run()
+    assert space.queue.place(f"runs/{second.id}") == 1
+    app.menu_button(key=f"queue-{first.id}").click("Hold").run()
+    held = space.queue.active_job(f"runs/{first.id}")
+    assert held is not None and held.held and "on hold" in words(app)
+    app.button(key="queue-pause").click().run()
+    assert space.queue.paused and "No waiting run starts" in words(app)
+    rows = components(app, "mace_run_table")[0]["rows"]
+    assert {row["name"]: row["phase"] for row in rows} == {  # type: ignore[attr-defined]
+        "first": "On hold, number 2",
+        "second": "Queue paused, number 1",
+    }
+    app.button(key="queue-go-on").click().run()
+    assert not space.queue.paused
+
+
+def test_an_archived_run_leaves_the_list_and_comes_back(open_page: OpenPage, space: Workspace) -> None:
+    run = make_run(space, "old", "stopped")
+    make_run(space, "new", "stopped")
+    app = open_page("runs", run=run.id)
+    app.menu_button(key="run-more").click("Archive").run()
+    assert run.info().archived
+    app = open_page("runs")
+    assert [row["name"] for row in components(app, "mace_run_table")[0]["rows"]] == ["new"]  # type: ignore[attr-defined]
+    app.button_group(key="runs-group").set_value("Archived").run()
+    assert [row["name"] for row in components(app, "mace_run_table")[0]["rows"]] == ["old"]  # type: ignore[attr-defined]
+    app = open_page("runs", run=run.id)
+    app.menu_button(key="run-more").click("Bring back from the archive").run()
+    assert not run.info().archived
+
+
+def test_a_suggestion_is_one_click(open_page: OpenPage, space: Workspace) -> None:
+    run = make_run(space, "too large", "failed", "The memory is not enough.")
+    path = ("architecture", "training", "batch_size")
+    suggestion = Suggestion(path, 4, 8, "Set `batch_size` to 4 (now 8)")
+    run.update(failure=Failure("out_of_memory", suggestion).to_json())
+    app = open_page("runs", run=run.id)
+    app.button(key="run-suggestion").click().run()
+    assert not app.exception
+    assert run.info().state == "queued" and run.options().architecture.training.batch_size == 4
+
+
+def test_a_run_without_a_sign_of_life_says_so(open_page: OpenPage, space: Workspace) -> None:
+    run = make_run(space, "hangs", "running")
+    pose_as_worker(run)
+    run.update(not_responding="2025-01-31T12:00:00+00:00", tags=["long"], note="On the old card")
+    said = words(open_page("runs", run=run.id))
+    assert "Nothing of this run has changed since 2025-01-31" in said and "On the old card" in said and "long" in said
+    (row,) = components(open_page("runs"), "mace_run_table")[0]["rows"]  # type: ignore[misc]
+    assert row["phase"].startswith("No sign of life since 2025-01-31") and "#long" in row["created"]
+
+
+def test_runs_are_compared_by_curves_errors_and_the_options_that_differ(open_page: OpenPage, space: Workspace) -> None:
+    runs = [make_run(space, name, "finished") for name in ("one", "two")]
+    for run in runs:
+        add_epochs(run, 0, 5)
+        finish(run, b"model")
+    report = runs[1].report()
+    assert report is not None
+    report["splits"]["validation"]["energy"]["mae"] /= 2
+    runs[1].write_report(report)
+    text = runs[1].options_text()
+    assert "batch_size: 8" in text
+    runs[1].write_options(text.replace("batch_size: 8", "batch_size: 16"))
+    app = open_page("runs", compare=",".join(run.id for run in runs))
+    figures = [json.loads(chart["figure"]) for chart in components(app, "mace_live_plotly")]  # type: ignore[arg-type]
+    assert len(figures) == 5 and all(
+        [trace["name"] for trace in figure["data"]] == ["one", "two"] for figure in figures
+    )
+    errors, options = app.table[0].value, app.table[1].value
+    energy = errors[errors[""].str.startswith("Validation: Energy")].iloc[0]
+    assert energy["two"].startswith("**") and not energy["one"].startswith("**")
+    assert options.to_numpy().tolist() == [["`training.batch_size`", "`8`", "`16`"]]

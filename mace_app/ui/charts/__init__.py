@@ -1,5 +1,6 @@
 """Figures: pure functions from data to ``plotly.graph_objects.Figure``, tested without a browser."""
 
+from mace_app.ui.charts.comparison import Course, comparison_figure, wall_time
 from mace_app.ui.charts.components import ALL, Component, components
 from mace_app.ui.charts.history import (
     HistoryView,
@@ -23,9 +24,11 @@ from mace_app.ui.charts.style import DisplayUnit, display_unit, r_squared, reada
 __all__ = [
     "ALL",
     "Component",
+    "Course",
     "DisplayUnit",
     "HistoryView",
     "best_epoch",
+    "comparison_figure",
     "components",
     "display_unit",
     "error_figure",
@@ -48,4 +51,5 @@ __all__ = [
     "throughput_figure",
     "title_of",
     "typical_row",
+    "wall_time",
 ]

@@ -1,0 +1,51 @@
+"""Too little memory, told by the batch for which there was not enough."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from mace_app.data import GraphSet
+from mace_app.training.errors import TrainingError
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether the machine or its GPU had too little memory; the CPU's allocator only says so in words."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "CUDA out of memory" in text)
+
+
+class BatchOutOfMemory(TrainingError):
+    """The memory was not enough for a batch of so many structures, atoms and edges."""
+
+    def __init__(self, structures: int, atoms: int, edges: int, doing: str, gpu: bool) -> None:
+        self.structures, self.atoms, self.edges = structures, atoms, edges
+        self.gpu = gpu
+        what = "one structure" if structures == 1 else f"a batch of {structures} structures"
+        super().__init__(
+            f"The memory of the {'GPU' if gpu else 'machine'} is not enough for {doing} {what} with {atoms} atoms and "
+            f"{edges} pairs of neighbours."
+        )
+
+
+@contextmanager
+def memory_for(graphs: GraphSet, batches: Sequence[Sequence[int] | np.ndarray], doing: str) -> Iterator[None]:
+    """Inside the block too little memory becomes BatchOutOfMemory with the largest of ``batches`` of ``graphs``.
+
+    ``doing``: "training on" or "predicting".
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        sizes = [
+            (int(graphs.n_edges[indices].sum()), int(graphs.n_atoms[indices].sum()), len(indices))
+            for indices in batches
+        ]
+        edges, atoms, structures = max(sizes)
+        gpu = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
+        raise BatchOutOfMemory(structures, atoms, edges, doing, gpu) from error

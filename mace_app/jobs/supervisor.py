@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from mace_app.files import write_json
+from mace_app.files import remove_temporary, write_json
 from mace_app.jobs.devices import detect_devices, remembered_devices, worker_environment
 from mace_app.jobs.disk_space import DiskSpace, disk_is_full, nearly_full
 from mace_app.jobs.endings import DISK_FULL_STATUS, Ending, conclude_inspection, conclude_training
@@ -351,6 +351,9 @@ class Supervisor:
                 self._log_once(f"{run.path.name}: {error}")
 
     def _sweep(self) -> None:
+        """What killed processes left half written or half deleted; in a run's folder its next worker does that."""
+        with suppress(OSError):
+            remove_temporary(self.workspace.root, lambda pid: ProcessIdentity.of(pid) is not None)
         for parent in (self.workspace.runs_path, self.workspace.datasets_path):
             with suppress(OSError):
                 sweep(parent, LITTER_SECONDS)

@@ -351,9 +351,10 @@ class Supervisor:
                 self._log_once(f"{run.path.name}: {error}")
 
     def _sweep(self) -> None:
-        """What killed processes left half written or half deleted; in a run's folder its next worker does that."""
-        with suppress(OSError):
-            remove_temporary(self.workspace.root, lambda pid: ProcessIdentity.of(pid) is not None)
+        """What killed processes left half written or half deleted."""
+        for folder in (self.workspace.root, *(run.path for run in self.workspace.runs())):
+            with suppress(OSError):
+                remove_temporary(folder, lambda pid: ProcessIdentity.of(pid) is not None)
         for parent in (self.workspace.runs_path, self.workspace.datasets_path):
             with suppress(OSError):
                 sweep(parent, LITTER_SECONDS)

@@ -4,6 +4,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -22,6 +23,7 @@ from mace_app.tasks.errors import Stopped
 from mace_app.tasks.export import native_beside
 from mace_app.tasks.failures import End, Outcome, disk_full_sentence, end_of, lower_rate
 from mace_app.tasks.normalisation import normalise
+from mace_app.tasks.outliers import far_label
 from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
 from mace_app.tasks.statistics import label_statistics
@@ -217,7 +219,9 @@ def _finish(
     device: torch.device,
 ) -> End:
     """Export and evaluate the best epoch; then how the run ended."""
-    failure = None if result.failure is None else Failure("diverged", lower_rate(options.architecture.training))
+    failure = None
+    if result.failure is not None:
+        failure, result = _why_it_diverged(options, prepared, result)
     if recorder.disk_is_low and result.stopped:
         return _disk_full(run)
     if result.best_epoch is None:
@@ -249,6 +253,16 @@ def _finish(
         done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
         return End("stopped", f"Stopped after {done}; the best, {kept}. Resume continues.")
     return End("finished", None if result.reason is None else f"{result.reason} The best, {kept}.")
+
+
+def _why_it_diverged(
+    options: RunOptions, prepared: PreparedData, result: TrainingResult
+) -> tuple[Failure, TrainingResult]:
+    """A bad label, which is named then, or else the learning rate."""
+    label = far_label(options, prepared)
+    if label is None:
+        return Failure("diverged", lower_rate(options.architecture.training)), result
+    return Failure("bad_data"), replace(result, failure=f"{result.failure} {label}")
 
 
 def _write_report(

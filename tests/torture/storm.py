@@ -28,7 +28,7 @@ from mace_app.jobs import RunFolder, Workspace, WorkspaceSettings  # noqa: E402
 from mace_app.jobs.supervisor import Supervisor  # noqa: E402
 
 IDLE_LIFE_SECONDS = 15.0  # of an undisturbed worker on an idle machine: imports, training, export
-SPARED = 0.35  # of the workers are left to end by themselves
+SPARED = 0.3  # of the workers are left to end by themselves
 # What a supervisor's worker has and another hasn't.
 MAY_DIFFER = {"output.txt", ".worker.lock", ".run.lock"}
 TIMES = ("seconds", "structures_per_second")
@@ -80,7 +80,6 @@ class Storm:
     seed: int
     settings: WorkspaceSettings
     kills: Counter[str] = field(default_factory=Counter)
-    ages: list[float] = field(default_factory=list)  # of killed workers
     phases: Counter[str] = field(default_factory=Counter)  # in which killed workers were
     calm: bool = False
     doubled: dict[str, float] = field(default_factory=dict)  # run → since when two workers live
@@ -93,6 +92,7 @@ class Storm:
         self.slowness = max(1.0, self.life / IDLE_LIFE_SECONDS)  # of a busy machine, on which all starts take long
         self.visitor: subprocess.Popen[bytes] | None = None
         self._deaths: dict[int, float] = {}  # process → age at which it is killed
+        self._seen: dict[int, float] = {}  # worker → age when it was seen last
         self._next = {name: time.monotonic() + 2 for name in ("supervisor", "server")}
 
     def step(self) -> None:
@@ -117,6 +117,7 @@ class Storm:
         for run in self.workspace.runs():
             run.info()  # whole at every moment, or this raises
         if not self.calm:
+            self._learn_life(workers)
             self._kill_workers(workers)
             self._kill_others()
 
@@ -145,6 +146,12 @@ class Storm:
             if number > 1:
                 self.doubled.setdefault(name, time.time())
 
+    def _learn_life(self, workers: list[psutil.Process]) -> None:
+        """From the workers that ended by themselves: a machine may be less busy now than at the beginning."""
+        for pid in self._seen.keys() - {process.pid for process in workers}:
+            self.life = (self.life + self._seen.pop(pid)) / 2
+        self._seen |= {process.pid: time.time() - process.create_time() for process in workers}
+
     def _kill_workers(self, workers: list[psutil.Process]) -> None:
         for process in workers:
             if process.pid not in self._deaths:
@@ -159,7 +166,7 @@ class Storm:
                     os.kill(process.pid, signal.SIGKILL)
                 except (psutil.Error, ProcessLookupError, IndexError):
                     continue
-                self.ages.append(age)
+                self._seen.pop(process.pid, None)
                 self.phases[phase] += 1
                 self.kills["worker"] += 1
 

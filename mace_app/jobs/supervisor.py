@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from mace_app.files import write_json
+from mace_app.files import remove_temporary, write_json
 from mace_app.jobs.devices import detect_devices, remembered_devices, worker_environment
 from mace_app.jobs.disk_space import DiskSpace, disk_is_full, nearly_full
 from mace_app.jobs.endings import (
@@ -361,6 +361,10 @@ class Supervisor:
                 self._log_once(f"{run.path.name}: {error}")
 
     def _sweep(self) -> None:
+        """What killed processes left half written or half deleted."""
+        for folder in (self.workspace.root, *(run.path for run in self.workspace.runs())):
+            with suppress(OSError):
+                remove_temporary(folder, lambda pid: ProcessIdentity.of(pid) is not None)
         for parent in (self.workspace.runs_path, self.workspace.datasets_path, self.workspace.foundations_path):
             with suppress(OSError):
                 sweep(parent, LITTER_SECONDS)

@@ -4,6 +4,7 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -23,6 +24,7 @@ from mace_app.tasks.errors import Stopped
 from mace_app.tasks.export import native_beside
 from mace_app.tasks.failures import End, Outcome, disk_full_sentence, end_of, lower_rate
 from mace_app.tasks.normalisation import normalise
+from mace_app.tasks.outliers import far_label
 from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
 from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
@@ -263,7 +265,9 @@ def _finish(
     device: torch.device,
 ) -> End:
     """Export and evaluate the best epoch; then how the run ended."""
-    failure = None if result.failure is None else Failure("diverged", lower_rate(options.architecture.training))
+    failure = None
+    if result.failure is not None:
+        failure, result = _why_it_diverged(options, prepared, result)
     if recorder.disk_is_low and result.stopped:
         return _disk_full(run)
     if result.best_epoch is None:
@@ -308,6 +312,16 @@ def _worse_than_the_file(run: RunFolder, best_epoch: int) -> bool:
     monitored = {record["epoch"]: record.get("monitored") for record in run.metrics().epochs}
     before, best = monitored.get(0), monitored.get(best_epoch)
     return before is not None and best is not None and best > before
+
+
+def _why_it_diverged(
+    options: RunOptions, prepared: PreparedData, result: TrainingResult
+) -> tuple[Failure, TrainingResult]:
+    """A bad label, which is named then, or else the learning rate."""
+    label = far_label(options, prepared)
+    if label is None:
+        return Failure("diverged", lower_rate(options.architecture.training)), result
+    return Failure("bad_data"), replace(result, failure=f"{result.failure} {label}")
 
 
 def _write_report(

@@ -346,6 +346,18 @@ def test_folders_half_made_or_half_deleted_are_swept_away(tmp_path: Path) -> Non
     assert sorted(path.name for path in tmp_path.iterdir()) == [".new-young", "kept"]
 
 
+def test_a_supervisor_clears_away_what_killed_servers_left_half_written(workspace: Workspace, run: RunFolder) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", "pass"])
+    gone.wait()
+    half = [workspace.root / f".queue.json.{gone.pid}-7.tmp", run.path / f".run.json.{gone.pid}-7.tmp"]
+    in_use = run.path / f".run.json.{os.getpid()}-7.tmp"
+    for path in (*half, in_use):
+        path.write_text("{")
+    supervisor_of(workspace)._sweep()
+    assert not any(path.exists() for path in half)
+    assert in_use.exists()
+
+
 def test_half_a_line_of_metrics_costs_that_line_only(folder: RunFolder) -> None:
     folder.start_metrics({"energy": "eV/atom"}, ["energy"])
     folder.append_metrics({"epoch": 1})

@@ -151,21 +151,36 @@ def test_diverging_runs_are_offered_a_lower_rate(data, tmp_path, monkeypatch):
     assert (failure.suggestion.value, failure.suggestion.before) == (0.1, 1.0)
 
 
-def test_a_bad_label_found_late_is_named_by_file_and_frame(tmp_path):
-    texts = [frame(atoms) for atoms in waters(16)]
-    texts[13] = frame(waters(16)[13], energy="nan")
+@pytest.mark.parametrize("kind", ["energy", "forces"])
+def test_a_bad_label_that_shows_only_in_the_training_is_named_by_file_and_frame(tmp_path, monkeypatch, kind):
+    structures = waters(16)
+    texts = [frame(atoms) for atoms in structures]
+    if kind == "energy":
+        texts[13] = frame(structures[13], energy=-3e7)
+    else:
+        lines = texts[13].splitlines()
+        lines[-1] = " ".join([*lines[-1].split()[:4], "0.0", "-8e9", "0.0"])
+        texts[13] = "\n".join(lines) + "\n"
     path = tmp_path / "data.xyz"
     path.write_text("".join(texts))
+    failing(monkeypatch, NonFiniteLoss(3, 2, 0.01, ["energy"]), at=8)
     run = make(tmp_path / "run", path)
-    outcome = train_run(run)
-    info = run.info()
-    if outcome == "finished":  # NaN is absence, which is no error; text is
-        path.write_text(path.read_text().replace("energy=nan", "energy=many"))
-        run = make(tmp_path / "again", path)
-        assert train_run(run) == "failed"
-        info = run.info()
-    assert "data.xyz" in info.reason and "13" in info.reason
-    assert info.failure["cause"] == "bad_data"
+    run.write_options(run.options_text().replace("validation_set: 0.25", "validation_set: {indices: [0, 1, 2, 3]}"))
+    assert train_run(run) == "failed"
+    label, value = ("energy", "-1e+07") if kind == "energy" else ("energy.forces", "-8e+09")
+    assert f"Look at `{label}` of frame 13 in {path}: {value} is far from all others." in run.info().reason
+    assert run.info().failure == {"cause": "bad_data", "suggestion": None}
+
+
+def test_a_label_that_can_not_be_read_is_named_by_file_and_frame(tmp_path):
+    path = write_waters(tmp_path / "data.xyz", 16)
+    texts = path.read_text().split("energy=")
+    texts[14] = "many" + texts[14][texts[14].index(" ") :]
+    path.write_text("energy=".join(texts))
+    run = make(tmp_path / "run", path)
+    assert train_run(run) == "failed"
+    assert "data.xyz" in run.info().reason and "13" in run.info().reason
+    assert run.info().failure["cause"] == "bad_data"
 
 
 def test_errors_that_are_nobodys_fault_say_so():

@@ -25,9 +25,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "tasks")]
 from small_data import options, write_waters  # noqa: E402
 
 from mace_app.jobs import RunFolder, Workspace, WorkspaceSettings  # noqa: E402
+from mace_app.jobs.supervisor import Supervisor  # noqa: E402
 
 IDLE_LIFE_SECONDS = 15.0  # of an undisturbed worker on an idle machine: imports, training, export
-SPARED = 0.35  # of the workers are left to end by themselves
+SPARED = 0.3  # of the workers are left to end by themselves
 # What a supervisor's worker has and another hasn't.
 MAY_DIFFER = {"output.txt", ".worker.lock", ".run.lock"}
 TIMES = ("seconds", "structures_per_second")
@@ -79,7 +80,6 @@ class Storm:
     seed: int
     settings: WorkspaceSettings
     kills: Counter[str] = field(default_factory=Counter)
-    ages: list[float] = field(default_factory=list)  # of killed workers
     phases: Counter[str] = field(default_factory=Counter)  # in which killed workers were
     calm: bool = False
     doubled: dict[str, float] = field(default_factory=dict)  # run → since when two workers live
@@ -92,6 +92,7 @@ class Storm:
         self.slowness = max(1.0, self.life / IDLE_LIFE_SECONDS)  # of a busy machine, on which all starts take long
         self.visitor: subprocess.Popen[bytes] | None = None
         self._deaths: dict[int, float] = {}  # process → age at which it is killed
+        self._seen: dict[int, float] = {}  # worker → age when it was seen last
         self._next = {name: time.monotonic() + 2 for name in ("supervisor", "server")}
 
     def step(self) -> None:
@@ -116,6 +117,7 @@ class Storm:
         for run in self.workspace.runs():
             run.info()  # whole at every moment, or this raises
         if not self.calm:
+            self._learn_life(workers)
             self._kill_workers(workers)
             self._kill_others()
 
@@ -144,6 +146,12 @@ class Storm:
             if number > 1:
                 self.doubled.setdefault(name, time.time())
 
+    def _learn_life(self, workers: list[psutil.Process]) -> None:
+        """From the workers that ended by themselves: a machine may be less busy now than at the beginning."""
+        for pid in self._seen.keys() - {process.pid for process in workers}:
+            self.life = (self.life + self._seen.pop(pid)) / 2
+        self._seen |= {process.pid: time.time() - process.create_time() for process in workers}
+
     def _kill_workers(self, workers: list[psutil.Process]) -> None:
         for process in workers:
             if process.pid not in self._deaths:
@@ -158,20 +166,20 @@ class Storm:
                     os.kill(process.pid, signal.SIGKILL)
                 except (psutil.Error, ProcessLookupError, IndexError):
                     continue
-                self.ages.append(age)
+                self._seen.pop(process.pid, None)
                 self.phases[phase] += 1
                 self.kills["worker"] += 1
 
     def _kill_others(self) -> None:
         now = time.monotonic()
         if now >= self._next["supervisor"]:
-            self._next["supervisor"] = now + self.dice.uniform(0.2, 4) * self.slowness
+            self._next["supervisor"] = now + self.dice.uniform(0.2, 3) * self.slowness
             supervisor = self.workspace.supervisor()
             if supervisor is not None:
                 os.kill(supervisor.pid, signal.SIGKILL)
                 self.kills["supervisor"] += 1
         if now >= self._next["server"] and self.visitor is not None:
-            self._next["server"] = now + self.dice.uniform(0.2, 4) * self.slowness
+            self._next["server"] = now + self.dice.uniform(0.2, 3) * self.slowness
             self.visitor.kill()
             self.visitor.wait()
             self.kills["server"] += 1
@@ -258,19 +266,27 @@ def weather(
     begun = time.monotonic()
     try:
         _blow(storms, kills, begun + seconds, patience)
-        for storm in storms:
-            names = sorted(run.info().name for run in storm.workspace.runs())
-            assert names == sorted(expected), names
-            for run in storm.workspace.runs():
-                told = differences(expected[run.info().name], run)
-                assert not told, f"{run.path}: {told}"
-            assert not storm.doubled, f"two workers at once: {storm.doubled}"
+        print(counted(storms, time.monotonic() - begun), flush=True)
     finally:
         for storm in storms:
             storm.end()
     for storm in storms:
+        Supervisor(storm.workspace, devices={"cpu": {}})._sweep()  # as the next one does first of all
+        names = sorted(run.info().name for run in storm.workspace.runs())
+        assert names == sorted(expected), names
+        for run in storm.workspace.runs():
+            told = differences(expected[run.info().name], run)
+            assert not told, f"{run.path}: {told}"
+        assert not storm.doubled, f"two workers at once: {storm.doubled}"
+    for storm in storms:
         assert not (left := storm.left_behind()), left
     return storms
+
+
+def counted(storms: list[Storm], seconds: float) -> str:
+    kills: Counter[str] = sum((storm.kills for storm in storms), Counter())
+    phases: Counter[str] = sum((storm.phases for storm in storms), Counter())
+    return f"{kills.total()} kills in {seconds:.0f} s: {dict(kills)}; workers killed in {dict(phases)}"
 
 
 def _blow(storms: list[Storm], kills: int, until: float, patience: float) -> None:
@@ -302,12 +318,7 @@ def main() -> int:
     parser.add_argument("--patience", type=float, default=1200.0, help="seconds of calm until all is finished")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}", flush=True)
-    begun = time.monotonic()
-    storms = weather(**{**vars(arguments)})
-    kills: Counter[str] = sum((storm.kills for storm in storms), Counter())
-    phases: Counter[str] = sum((storm.phases for storm in storms), Counter())
-    total = sum(kills.values())
-    print(f"{total} kills in {time.monotonic() - begun:.0f} s: {dict(kills)}; workers killed in {dict(phases)}")
+    storms = weather(**vars(arguments))
     print(f"{sum(storm.runs for storm in storms)} runs finished with the bits of undisturbed ones; nothing left behind")
     return 0
 

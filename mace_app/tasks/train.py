@@ -289,11 +289,7 @@ def _finish(
     native = native_beside(model, run, _held_out(prepared), length_unit)
     splits = _evaluate_splits(model, options, prepared, recorder) if options.final_eval else {}
     _write_report(run, recorder, result, splits, exported, native)
-    if _worse_than_the_file(run, result.best_epoch):
-        recorder.log(
-            "Warning: No epoch was better on the validation set than the foundation file itself (epoch 0). Lower "
-            "`learning_rate`, train less of it (`freeze`), or give more structures."
-        )
+    _say_if_worse_than_the_file(run, recorder, result.best_epoch)
     recorder.progress(phase="done", message="Done", eta_seconds=0.0, best_epoch=result.best_epoch)
     if refused is not None:
         raise refused
@@ -304,6 +300,14 @@ def _finish(
         done = f"{result.last_epoch} of {options.architecture.training.num_epochs} epochs"
         return End("stopped", f"Stopped after {done}; the best, {kept}. Resume continues.")
     return End("finished", None if result.reason is None else f"{result.reason} The best, {kept}.")
+
+
+def _say_if_worse_than_the_file(run: RunFolder, recorder: RunRecorder, best_epoch: int) -> None:
+    if _worse_than_the_file(run, best_epoch):
+        recorder.log(
+            "Warning: No epoch was better on the validation set than the foundation file itself (epoch 0). Lower "
+            "`learning_rate`, train less of it (`freeze`), or give more structures."
+        )
 
 
 def _worse_than_the_file(run: RunFolder, best_epoch: int) -> bool:

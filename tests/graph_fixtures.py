@@ -114,7 +114,7 @@ def small_model(
 
 
 def batch_of(model: MaceModel, *structures: Atoms) -> Batch:
-    arrays = collate(structures, model.config.hypers.r_max)
+    arrays = collate(structures, model.config.cutoff)
     return Batch.from_arrays(arrays, model.config.atomic_types, "cpu", model.dtype)
 
 

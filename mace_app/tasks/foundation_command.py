@@ -32,6 +32,9 @@ class Wanted:
     def __post_init__(self) -> None:
         if self.heads and self.all_heads:
             raise TaskError("--head chooses and --all-heads takes all; give one of them.")
+        suffix = self.output.suffix
+        if suffix != ".pt" and suffix[1:].isalpha() and not self.output.is_dir():
+            raise TaskError(f"`{self.output.name}` can't be an exported file: end it in `.pt`, or name a folder.")
 
     def is_one_file(self, files: int) -> bool:
         if self.output.suffix != ".pt" or self.output.is_dir():

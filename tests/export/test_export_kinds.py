@@ -199,7 +199,7 @@ def test_auxiliary_outputs_hold_what_the_last_layers_are_linear_in(model: MaceMo
         scalars, hidden = energy.block().values[:, 0, :4], energy.block().values[:, 0, 4:]
         others = torch.zeros(12, 44, dtype=torch.float64)  # of the first layer: a scalar is made of scalars alone
         total = readouts[0].linear(torch.cat([scalars, others], dim=1)) + readouts[1].linear_2(hidden)
-    np.testing.assert_allclose(total[:, 0], energies, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(total[:, 0], energies[:, 0], rtol=0, atol=1e-12)
     charge = results["mtt::aux::charge_last_layer_features"]
     assert charge.keys.values.tolist() == [[0, 1, 0], [0, 1, 1]]
     with torch.no_grad():

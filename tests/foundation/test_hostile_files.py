@@ -159,7 +159,7 @@ def test_a_trap_inside_a_model_that_is_good_otherwise_stays_shut(good: Path, tmp
     clean = open_foundation(good)
     assert not sentinel.exists()
     assert all(torch.equal(foundation.tensors[name], value) for name, value in clean.tensors.items())
-    assert foundation_model(foundation).config == foundation_model(clean).config
+    assert foundation_model(foundation).config.architecture == foundation_model(clean).config.architecture
     assert not sentinel.exists()
 
 

@@ -60,11 +60,11 @@ def start_quick_training(page: Page, ready: Ready, dataset: str) -> None:
 def watch_until_finished(page: Page, run: Path) -> dict[str, Any]:
     """The page shows losses while the run goes on; returns the record of the finished run."""
     points = "document.querySelector('.js-plotly-plot')?._fullData?.[0]?.x?.length ?? 0"
-    page.wait_for_function(f"({points}) >= 2", timeout=PATIENCE * 1000)
+    page.wait_for_function(f"() => ({points}) >= 2", timeout=PATIENCE * 1000)
     seen = page.evaluate(points)
     state = json.loads((run / "run.json").read_text())["state"]
     if state == "running":
-        page.wait_for_function(f"({points}) > {seen}", timeout=PATIENCE * 1000)
+        page.wait_for_function(f"() => ({points}) > {seen}", timeout=PATIENCE * 1000)
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         record = json.loads((run / "run.json").read_text())

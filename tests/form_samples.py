@@ -44,7 +44,6 @@ TRAINING_ONE: dict[str, Any] = {
     "stage_two_loss": {"energy": {"weight": 1000.0}, "mtt::dipole": {"type": "mae"}},
     "early_stopping_patience": 20,
     "stop_when_diverging": False,
-    "backbone_learning_rate_factor": 0.1,
     "loss": {
         "energy": {
             "type": "huber",
@@ -82,7 +81,10 @@ FROM_A_FILE: dict[str, Any] = {
     "mace_head_name": "ccsd",
     "more_mace_heads": {"energy/other": "dft"},
 }
-FINE_TUNING = ({"freeze": "layers", "freeze_layers": 2}, {"lora_rank": 4, "lora_alpha": 2.0})
+FINE_TUNING = (
+    {"freeze": "layers", "freeze_layers": 2, "backbone_learning_rate_factor": 0.1},
+    {"backbone_learning_rate_factor": 0.1, "lora_rank": 4, "lora_alpha": 2.0},
+)
 BASELINE_OF_A_FILE = {"energy": "estimated", "energy/other": "isolated_atoms"}
 RUN_ONE: dict[str, Any] = {
     "device": "cpu",

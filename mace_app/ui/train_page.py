@@ -105,12 +105,17 @@ def _clear(draft: Draft) -> None:
 
 def _load(draft: Draft) -> None:
     # A new key empties the uploader after a file was taken.
-    upload = st.file_uploader(
-        "Options file", type=["yaml", "yml"], key=f"train-yaml-file-{st.session_state.get(_ROUND, 0)}"
-    )
+    key = f"train-yaml-file-{st.session_state.get(_ROUND, 0)}"
+    st.file_uploader("Options file", type=["yaml", "yml"], key=key)
     st.text_area("or its text", key=_TEXT, height=180, placeholder="architecture:\n  model:\n    r_max: 5.0")
 
     def load() -> None:
+        # What the button's own message brought: the file may have come after the page was drawn.
+        upload = st.session_state.get(key)
+        if upload is None and not str(st.session_state[_TEXT]).strip():
+            words = "Nothing was loaded. Choose a file, wait until it is uploaded, or paste its text."
+            st.session_state[_REFUSED] = [Problem((), words)]
+            return
         try:
             text = _text_of(upload) if upload is not None else str(st.session_state[_TEXT])
         except JobsError as error:

@@ -271,6 +271,7 @@ def test_a_fine_tuning_is_chosen_with_the_keyboard_alone(begin: Callable[[str, s
     keyboard.select("Head of the foundation model", "ccsd")
     keyboard.select("Readouts of `energy/other`", "dft")
     keyboard.button("Next: training")
+    fill(keyboard, TrainingHypers, form.values(TRAINING))
     keyboard.select("Baseline of `energy`", "estimated from my data")
     keyboard.select("Baseline of `energy/other`", "isolated atoms in my data")
     form.finish()

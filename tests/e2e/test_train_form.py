@@ -76,9 +76,10 @@ def test_a_yaml_file_is_loaded_and_saved_again_and_a_bad_one_is_refused_with_sen
     def load(text: str) -> None:
         page.get_by_role("button", name="Load YAML").click()
         body = page.get_by_test_id("stPopoverBody")
-        body.locator("input[type=file]").set_input_files(
-            {"name": "options.yaml", "mimeType": "application/yaml", "buffer": text.encode()}
-        )
+        with page.expect_response(lambda answer: "/upload_file/" in answer.url and answer.request.method == "PUT"):
+            body.locator("input[type=file]").set_input_files(
+                {"name": "options.yaml", "mimeType": "application/yaml", "buffer": text.encode()}
+            )
         expect(body.get_by_text("options.yaml")).to_be_visible()
         ready(page)
         body.get_by_role("button", name="Load", exact=True).click()

@@ -47,6 +47,11 @@ def predictions(model: MaceModel, atoms: Atoms) -> dict[str, np.ndarray]:
     return {label: value.detach().numpy() for label, value in model.physical(batch, model(batch, model.labels)).items()}
 
 
+@pytest.fixture(autouse=True)
+def mace_may_unpickle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")  # as importing mace-torch does
+
+
 @pytest.fixture(scope="module")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small file with scalars and vectors, elements H, C, O, a shift and a scale."""

@@ -195,8 +195,17 @@ class Storm:
             self.visitor.wait()
 
     def left_behind(self) -> list[str]:
-        """Processes that still carry this storm's folder, after the supervisor was asked to end."""
-        assert self.workspace.end_supervisor(), "the supervisor does not end"
+        """Processes that still carry this storm's folder, after the supervisor was asked to end. A supervisor that a
+        visitor called in its last moment may come to the lock only now, and is asked too."""
+        deadline = time.monotonic() + 60 * self.slowness
+        while True:
+            assert self.workspace.end_supervisor(), "the supervisor does not end"
+            found = self._mine()
+            if not found or time.monotonic() > deadline:
+                return found
+            time.sleep(0.5)
+
+    def _mine(self) -> list[str]:
         found = []
         for process in psutil.process_iter():
             try:

@@ -78,7 +78,7 @@ def watch_until_finished(page: Page, run: Path) -> dict[str, Any]:
 
 def download_and_code(page: Page, ready: Ready, folder: Path) -> None:
     """Puts the model and `script.py`, the lines the page offers, into a folder."""
-    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Models").click()
+    page.get_by_test_id("stSidebarNav").get_by_role("link", name="Models", exact=True).click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Models")
     ready(page)
     with page.expect_download() as download:

@@ -313,8 +313,8 @@ def _say_if_worse_than_the_file(run: RunFolder, recorder: RunRecorder, best_epoc
 def _worse_than_the_file(run: RunFolder, best_epoch: int) -> bool:
     if run.foundation() is None or best_epoch == 0:
         return False
-    monitored = {record["epoch"]: record.get("monitored") for record in run.metrics().epochs}
-    before, best = monitored.get(0), monitored.get(best_epoch)
+    history = run.metrics()
+    before, best = history.value("monitored", 0), history.value("monitored", best_epoch)
     return before is not None and best is not None and best > before
 
 

@@ -7,9 +7,9 @@ to ``Plotly.react`` instead. plotly.js comes from the installed plotly package t
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 
+from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import PALETTE
 from mace_app.ui.routes import PLOTLY_MOUNT
 
@@ -22,15 +22,15 @@ _component = st.components.v2.component(
 )
 
 
-def live_plotly(figure: go.Figure, key: str, label: str, selectable: bool = False) -> list[Any]:
+def live_plotly(figure: Chart, key: str, label: str, selectable: bool = False) -> list[Any]:
     """Draw ``figure``; returns the ``customdata`` of the points that were clicked, boxed or lassoed, last choice only.
 
     ``label`` says to a screen reader what is drawn. Zoom is kept as long as the figure's ``uirevision`` (by default the
     key) stays. Colours of ``PALETTE`` in the figure stand for the theme's. Height is the figure's, 340 pixels if unset.
     """
-    figure = go.Figure(figure)
-    figure.update_layout(template="none", uirevision=figure.layout.uirevision or key)
-    height = int(figure.layout.height or 340)
+    if "uirevision" not in figure.arrangement:
+        figure.update_layout(uirevision=key)
+    height = int(figure.arrangement.get("height", 340))
     result = _component(
         key=key,
         data={

@@ -16,7 +16,7 @@ from mace_app.ui.state import failure
 from mace_app.ui.text import markdown, sentence_markdown
 from mace_app.ui.times import clock
 
-MOST = 8
+MOST = 20
 MISSING = "–"
 
 
@@ -95,7 +95,7 @@ def _curves(compared: Sequence[Compared]) -> None:
     for problem in problems:
         failure("The metrics of a run can't be read", problem)
     st.header("Learning", anchor=False)
-    if not any(course.history.epochs for course in courses):
+    if not any(course.history.count for course in courses):
         st.caption("None of these runs has finished an epoch yet.")
         return
     with st.container(horizontal=True, gap="medium", key="compare-view"):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from functools import partial
 
+import numpy as np
 import streamlit as st
 
 from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, ParityLabel, Progress, RunFolder, RunInfo
@@ -18,7 +19,6 @@ from mace_app.ui.run_reader import (
     progress_of,
     reader_of,
     signature,
-    value_at,
 )
 from mace_app.ui.state import failure
 from mace_app.ui.text import markdown
@@ -88,14 +88,15 @@ def _error_card(history: MetricsHistory, label: str, chosen: tuple[str, str], be
     split, measure = chosen
     key = f"{split}/{label}/{measure}"
     unit = charts.error_unit(history, label, measure)
-    value = value_at(history, key, best)
-    course = [unit.factor * number for number in history.column(key)[1] if number is not None]
+    value = history.value(key, best)
+    course = unit.factor * history.column(key)[1]
+    course = course[np.isfinite(course)]
     where = "validation" if split == "validation" else "training"
     st.metric(
         markdown(f"{charts.title_of(label)} {measure.upper()}{unit.in_brackets()}"),
         charts.three_digits(None if value is None else value * unit.factor),
         help=f"On the {where} set, best epoch ({best}). The line shows every epoch.",
-        chart_data=course[:: max(1, len(course) // SPARKLINE_POINTS)] if len(course) > 1 else None,
+        chart_data=course[:: max(1, len(course) // SPARKLINE_POINTS)].tolist() if len(course) > 1 else None,
         border=True,
     )
 
@@ -109,8 +110,8 @@ def _facts(
     if best is not None:
         facts.append(("Best epoch", str(best), "The epoch whose weights are kept and exported."))
     speed = progress.structures_per_second if progress is not None else None
-    if speed is None and history.epochs:
-        speed = history.epochs[-1].get("structures_per_second")
+    if speed is None:
+        speed = history.value("structures_per_second", history.last_epoch)
     if speed is not None:
         facts.append(("Structures/s", charts.three_digits(speed), None))
     if progress is not None and progress.memory_mb is not None:
@@ -123,7 +124,7 @@ def _facts(
 def _charts(run: RunFolder, active: bool) -> None:
     reader = reader_of(run)
     history = reader.refresh()
-    if not history.epochs:
+    if not history.count:
         if active:
             st.info("Losses, errors and parity appear here with the first epoch.", icon=":material/show_chart:")
         return

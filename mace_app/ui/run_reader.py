@@ -39,14 +39,14 @@ def signature(path: Path) -> Signature:
 
 @dataclass
 class RunReader:
-    """One run as this browser session last read it. Errors of damaged files are left to the caller."""
+    """One run as this browser session last drew it. Errors of damaged files are left to the caller."""
 
     run: RunFolder
     history: MetricsHistory = field(init=False)
     _kept: dict[str, tuple[object, object]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.history = MetricsHistory(self.run.metrics_file)
+        self.history = _history(str(self.run.metrics_file))
 
     def refresh(self) -> MetricsHistory:
         """What is new is read; what was read is kept."""
@@ -61,6 +61,12 @@ class RunReader:
         if name not in self._kept or self._kept[name][0] != state:
             self._kept[name] = (state, make())
         return self._kept[name][1]  # type: ignore[return-value]
+
+
+@st.cache_resource(show_spinner=False, max_entries=64)
+def _history(path: str) -> MetricsHistory:
+    """One serves all sessions of a server: a long training fills some tens of megabytes."""
+    return MetricsHistory(Path(path))
 
 
 def reader_of(run: RunFolder) -> RunReader:
@@ -84,11 +90,6 @@ def best_errors(glance: MetricsGlance, most: int = 2) -> str:
     return " · ".join(parts[:most])
 
 
-def value_at(history: MetricsHistory, key: str, epoch: int | None) -> float | None:
-    epochs, values = history.column(key)
-    return dict(zip(epochs, values, strict=True)).get(epoch) if epoch is not None else None
-
-
 def elapsed(info: RunInfo) -> str:
     """From start to end, or to now while the run is under way."""
     if info.started is None:
@@ -108,7 +109,7 @@ def epochs_text(progress: Progress | None, history: MetricsHistory) -> str:
     """``12 of 100``."""
     epoch = progress.epoch if progress is not None and progress.epoch is not None else None
     if epoch is None:
-        epoch = history.epochs[-1]["epoch"] if history.epochs else None
+        epoch = history.last_epoch
     if epoch is None:
         return ""
     return f"{epoch} of {progress.epochs}" if progress is not None and progress.epochs else str(epoch)

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mace_app.jobs import ProgressWriter, RunFolder, RunFolderError
+from mace_app.jobs import ProgressWriter, RunFolder, RunFolderError, metrics_file
+from mace_app.jobs.metrics_file import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -164,7 +165,8 @@ def test_a_line_cut_by_a_kill_does_not_swallow_the_next_and_a_later_line_wins(fo
     folder.start_metrics({"energy": "eV/atom"}, ["energy"])  # the resumed worker; one header only
     folder.append_metrics({"epoch": 3, "train/loss": 30.0})
     assert history.refresh()
-    assert history.column("train/loss") == ([1, 2, 3], [1.0, 2.0, 30.0])
+    epochs, losses = history.column("train/loss")
+    assert (epochs.tolist(), losses.tolist()) == ([1, 2, 3], [1.0, 2.0, 30.0])
     assert history.units == {"energy": "eV/atom"}
     assert folder.metrics_file.read_text().count("header") == 1
     assert not history.refresh()
@@ -177,6 +179,40 @@ def test_a_metrics_file_that_got_shorter_is_read_anew(folder: RunFolder) -> None
     folder.metrics_file.write_text('{"epoch": 7}\n')
     assert history.refresh()
     assert [record["epoch"] for record in history.epochs] == [7]
+
+
+def test_columns_keep_their_epochs_whatever_the_lines_hold(folder: RunFolder) -> None:
+    """Keys that come and go, words, an older epoch in between, and lines after a column was read."""
+    for record in ({"epoch": 1, "a": 1.0}, {"epoch": 2, "b": 2, "c": "word"}, {"epoch": 3, "a": None, "b": True}):
+        folder.append_metrics(record)
+    history = folder.metrics()
+    before = history.column("a")
+    folder.append_metrics({"epoch": 2, "a": 5.0, "d": 6.0})
+    assert history.refresh()
+    assert [values.tolist() for values in history.column("b")] == [[3], [1.0]]
+    assert [values.tolist() for values in history.column("d")] == [[2], [6.0]]
+    np.testing.assert_array_equal(history.column("a"), [[1, 2, 3], [1.0, 5.0, math.nan]])
+    np.testing.assert_array_equal(before, [[1, 3], [1.0, math.nan]])
+    assert history.column("c")[0].size == history.column("nowhere")[0].size == 0
+    assert (history.value("a", 2), history.value("a", 3), history.value("a", 4), history.value("a", None)) == (
+        5.0, None, None, None,
+    )  # fmt: skip
+    assert (history.count, history.last_epoch) == (3, 3)
+
+
+def test_a_long_history_is_read_in_pieces_and_grows_line_by_line(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_file, "_PIECE_BYTES", 100)
+    for epoch in range(200):
+        folder.append_metrics({"epoch": epoch, "x" * (epoch % 5 * 60 + 1): float(epoch)})
+    history = folder.metrics()
+    for epoch in range(200, 300):
+        folder.append_metrics({"epoch": epoch, "x": float(epoch)})
+        assert history.refresh()
+    assert history.count == 300 and len(read_metrics(folder.metrics_file).epochs) == 300
+    assert history.column("x")[1].tolist() == [float(n) for n in range(300) if n % 5 == 0 or n >= 200]
+    assert history.epochs == read_metrics(folder.metrics_file).epochs
 
 
 def test_a_loss_that_is_not_finite_stays_strict_json(folder: RunFolder) -> None:

@@ -64,7 +64,9 @@ def test_a_part_holds_exactly_its_values() -> None:
 def test_the_panel_says_which_part_it_shows_and_forgets_a_zoom_into_another() -> None:
     data = ParityLabel(np.zeros((3, 3)), np.ones((3, 3)), np.arange(3))
     x, y = (parity_figure("energy.forces", data, "eV/Å", part=part) for part in "xy")
-    assert x.layout.title.text == "Forces · x" and x.layout.uirevision != y.layout.uirevision
+    assert (
+        x.checked().layout.title.text == "Forces · x" and x.checked().layout.uirevision != y.checked().layout.uirevision
+    )
 
 
 def test_a_spectrum_is_drawn_for_the_structure_with_the_median_error() -> None:
@@ -73,8 +75,8 @@ def test_a_spectrum_is_drawn_for_the_structure_with_the_median_error() -> None:
     data = ParityLabel(reference, prediction, np.arange(5))
     assert is_spectrum(data) and typical_row(data) == 4
     figure = spectrum_figure("mtt::dos", data, "1/eV", number=17)
-    assert "structure 17" in figure.layout.title.text
-    assert [trace.name for trace in figure.data] == ["Reference", "Prediction"]
-    assert list(figure.data[1].y) == pytest.approx(list(prediction[4]))
+    assert "structure 17" in figure.checked().layout.title.text
+    assert [trace.name for trace in figure.checked().data] == ["Reference", "Prediction"]
+    assert list(figure.checked().data[1].y) == pytest.approx(list(prediction[4]))
     nothing = ParityLabel(reference * np.nan, prediction, np.arange(5))
-    assert typical_row(nothing) is None and not spectrum_figure("mtt::dos", nothing, "").data
+    assert typical_row(nothing) is None and not spectrum_figure("mtt::dos", nothing, "").checked().data

@@ -23,6 +23,7 @@ from mace_app.ui.charts import (
     stage_two_epoch,
     throughput_figure,
 )
+from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.series import drawable, smooth, thin
 from mace_app.ui.charts.style import DisplayUnit, display_unit, plain_text, three_digits, title_of
 
@@ -61,8 +62,8 @@ def history(tmp_path: Path) -> MetricsHistory:
     )
 
 
-def traces(figure: go.Figure) -> dict[str, go.Scatter]:
-    return {trace.name: trace for trace in figure.data}
+def traces(figure: Chart) -> dict[str, go.Scatter]:
+    return {trace.name: trace for trace in figure.checked().data}
 
 
 def test_the_loss_is_drawn_for_both_splits_with_the_best_epoch_marked(history: MetricsHistory) -> None:
@@ -80,23 +81,25 @@ def test_the_untrained_epoch_is_never_marked_best(tmp_path: Path) -> None:
 
 def test_small_energies_are_shown_in_mev_and_large_forces_in_ev(history: MetricsHistory) -> None:
     energy = error_figure(history, "energy", HistoryView())
-    assert energy.layout.yaxis.title.text == "Energy MAE (meV/atom)"
+    assert energy.checked().layout.yaxis.title.text == "Energy MAE (meV/atom)"
     assert list(traces(energy)["Validation"].y) == pytest.approx([80, 40, 80 / 3, 20])
-    assert error_figure(history, "energy.forces", HistoryView()).layout.yaxis.title.text == "Forces MAE (eV/Å)"
+    assert (
+        error_figure(history, "energy.forces", HistoryView()).checked().layout.yaxis.title.text == "Forces MAE (eV/Å)"
+    )
 
 
 def test_a_change_of_unit_or_axis_forgets_the_zoom_and_new_epochs_do_not(tmp_path: Path) -> None:
     first = {"epoch": 1, "validation/energy/mae": 0.5}
     history = history_of(tmp_path, [first])
-    before = error_figure(history, "energy", HistoryView()).layout.uirevision
+    before = error_figure(history, "energy", HistoryView()).checked().layout.uirevision
     append_metrics(history.path, {"epoch": 2, "validation/energy/mae": 0.4})
     history.refresh()
-    assert error_figure(history, "energy", HistoryView()).layout.uirevision == before
+    assert error_figure(history, "energy", HistoryView()).checked().layout.uirevision == before
     append_metrics(history.path, {"epoch": 3, "validation/energy/mae": 0.04})
     history.refresh()
-    in_mev = error_figure(history, "energy", HistoryView()).layout.uirevision
+    in_mev = error_figure(history, "energy", HistoryView()).checked().layout.uirevision
     assert in_mev != before
-    assert error_figure(history, "energy", HistoryView(logarithmic=False)).layout.uirevision != in_mev
+    assert error_figure(history, "energy", HistoryView(logarithmic=False)).checked().layout.uirevision != in_mev
 
 
 def test_smoothing_draws_the_measured_curve_pale_behind(history: MetricsHistory) -> None:
@@ -114,8 +117,8 @@ def test_a_logarithmic_axis_leaves_gaps_where_there_is_no_logarithm(tmp_path: Pa
 
 def test_shares_are_stacked_to_a_hundred_per_cent(history: MetricsHistory) -> None:
     figure = loss_share_figure(history)
-    assert [trace.stackgroup for trace in figure.data] == ["share", "share"]
-    assert sum(trace.y[-1] for trace in figure.data) == pytest.approx(100)
+    assert [trace.stackgroup for trace in figure.checked().data] == ["share", "share"]
+    assert sum(trace.y[-1] for trace in figure.checked().data) == pytest.approx(100)
 
 
 def test_every_figure_of_a_run_without_epochs_says_what_will_come(tmp_path: Path) -> None:
@@ -129,8 +132,8 @@ def test_every_figure_of_a_run_without_epochs_says_what_will_come(tmp_path: Path
         loss_share_figure(history),
     ]
     for figure in figures:
-        assert not figure.data
-        assert "first epoch" in figure.layout.annotations[0].text
+        assert not figure.checked().data
+        assert "first epoch" in figure.checked().layout.annotations[0].text
 
 
 def test_without_mae_or_validation_the_error_that_exists_stands_for_the_label(tmp_path: Path) -> None:
@@ -160,9 +163,11 @@ def test_thinning_leaves_a_gap_a_gap() -> None:
 
 
 def test_smoothing_begins_at_the_first_value_and_steps_over_missing_ones() -> None:
-    assert smooth([4.0, None, 4.0], 0.9) == [pytest.approx(4.0), None, pytest.approx(4.0)]
-    assert smooth([0.0, 1.0], 0.5) == [0.0, pytest.approx(2 / 3)]
-    assert drawable([1.0, -1.0, None], True) == [1.0, None, None]
+    gap = float("nan")
+    np.testing.assert_allclose(smooth([4.0, gap, 4.0], 0.9), [4.0, gap, 4.0])
+    np.testing.assert_allclose(smooth([0.0, 1.0], 0.5), [0.0, 2 / 3])
+    np.testing.assert_array_equal(drawable([1.0, -1.0, gap], True), [1.0, gap, gap])
+    np.testing.assert_array_equal(smooth([gap, gap], 0.5), [gap, gap])
 
 
 def test_units_follow_the_size_of_the_numbers() -> None:
@@ -204,7 +209,9 @@ def test_stage_two_is_marked_and_cuts_the_loss_whose_meaning_it_changes(tmp_path
     history = history_of(tmp_path, records)
     assert stage_two_epoch(history) == 5
     loss = loss_figure(history, HistoryView())
-    assert list(loss.data[0].x) == [1, 2, 3, 4, 4.5, 5, 6, 7, 8] and loss.data[0].y[4] is None
+    assert list(loss.checked().data[0].x) == [1, 2, 3, 4, 4.5, 5, 6, 7, 8] and loss.checked().data[0].y[4] is None
     for figure in (loss, gradient_norm_figure(history), loss_share_figure(history)):
-        assert [note.text for note in figure.layout.annotations] == ["stage two"]
-    assert list(gradient_norm_figure(history).data[0].y) == pytest.approx([0.1 * epoch for epoch in range(1, 9)])
+        assert [note.text for note in figure.checked().layout.annotations] == ["stage two"]
+    assert list(gradient_norm_figure(history).checked().data[0].y) == pytest.approx(
+        [0.1 * epoch for epoch in range(1, 9)]
+    )

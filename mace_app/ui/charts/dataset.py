@@ -2,22 +2,21 @@
 
 from collections.abc import Iterable, Mapping
 
-import plotly.graph_objects as go
-
 from mace_app.data.inspection import Composition, ElementCount, Histogram
+from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import PALETTE, base_figure, plain_text
 from mace_app.ui.elements import symbol
 
 HEIGHT = 280
 
 
-def _figure(x_title: str, y_title: str, height: int) -> go.Figure:
+def _figure(x_title: str, y_title: str, height: int) -> Chart:
     figure = base_figure(x_title, y_title, height)
     figure.update_layout(margin={"t": 30}, showlegend=False)
     return figure
 
 
-def histogram_figure(histogram: Histogram, x_title: str, what: str, logarithmic: bool = False) -> go.Figure:
+def histogram_figure(histogram: Histogram, x_title: str, what: str, logarithmic: bool = False) -> Chart:
     """Bars of a histogram; values beyond its ends are told of in the title of the axis."""
     left, right = histogram.edges[:-1], histogram.edges[1:]
     outside = [
@@ -38,7 +37,7 @@ def histogram_figure(histogram: Histogram, x_title: str, what: str, logarithmic:
     return figure
 
 
-def elements_figure(elements: Mapping[int, ElementCount]) -> go.Figure:
+def elements_figure(elements: Mapping[int, ElementCount]) -> Chart:
     """Atoms of each element."""
     figure = _figure("", "Atoms", HEIGHT)
     numbers = sorted(elements)
@@ -55,7 +54,7 @@ def elements_figure(elements: Mapping[int, ElementCount]) -> go.Figure:
     return figure
 
 
-def compositions_figure(compositions: Iterable[Composition], most: int = 15) -> go.Figure:
+def compositions_figure(compositions: Iterable[Composition], most: int = 15) -> Chart:
     """The commonest compositions, the most frequent on top."""
     shown = list(compositions)[:most][::-1]
     figure = _figure("Structures", "", max(HEIGHT, 60 + 22 * len(shown)))

@@ -1,12 +1,14 @@
 """Figures of how a training went, from the records of ``metrics.jsonl``."""
 
-from collections.abc import Sequence
+from bisect import bisect_left
 from dataclasses import dataclass
 
-import plotly.graph_objects as go
+import numpy as np
+from numpy.typing import NDArray
 
 from mace_app.jobs import MetricsHistory
-from mace_app.ui.charts.series import Number, drawable, smooth, thin
+from mace_app.ui.charts.chart import Chart
+from mace_app.ui.charts.series import Floats, drawable, smooth, thin
 from mace_app.ui.charts.style import (
     NEUTRAL,
     PALETTE,
@@ -18,6 +20,7 @@ from mace_app.ui.charts.style import (
     display_unit,
     empty_figure,
     plain_text,
+    smallest,
     title_of,
 )
 
@@ -35,43 +38,45 @@ class HistoryView:
 
 def best_epoch(history: MetricsHistory) -> int | None:
     """The newest epoch marked best; the untrained epoch 0 is never it."""
-    return max(
-        (record["epoch"] for record in history.epochs if record.get("best") and record["epoch"] > 0), default=None
-    )
+    epochs, marked = history.column("best")
+    found = epochs[(marked == 1) & (epochs > 0)]
+    return int(found[-1]) if len(found) else None
 
 
 def stage_two_epoch(history: MetricsHistory) -> int | None:
     """The first recorded epoch of stage two."""
-    return next((record["epoch"] for record in history.epochs if record.get("stage") == 2), None)
+    epochs, stages = history.column("stage")
+    found = epochs[stages == 2]
+    return int(found[0]) if len(found) else None
 
 
 def headline(history: MetricsHistory, label: str) -> tuple[str, str] | None:
     """Which error stands for the label: (split, measure), MAE on the validation set where there is one."""
     choices = [(split, measure) for split in ("validation", "train") for measure in ("mae", "rmse")]
-    return next((choice for choice in choices if history.column(f"{choice[0]}/{label}/{choice[1]}")[0]), None)
+    return next((choice for choice in choices if len(history.column("/".join((choice[0], label, choice[1])))[0])), None)
 
 
 def measures(history: MetricsHistory) -> list[str]:
     """Which of ``mae`` and ``rmse`` were written."""
-    keys = {key.rpartition("/")[2] for record in history.epochs for key in record if key.count("/") > 1}
+    keys = {key.rpartition("/")[2] for key in history.keys if key.count("/") > 1}
     return [measure for measure in ("mae", "rmse") if measure in keys]
 
 
-def loss_figure(history: MetricsHistory, view: HistoryView) -> go.Figure:
+def loss_figure(history: MetricsHistory, view: HistoryView) -> Chart:
     """Training and validation loss against epochs; lines are cut where stage two changes what the loss means."""
     figure = _training_and_validation(history, view, "loss", "Loss", DisplayUnit("", 1.0))
     cut = stage_two_epoch(history)
     if cut is None:
         return figure
-    for trace in figure.data:
-        place = next((n for n, epoch in enumerate(trace.x) if epoch >= cut), 0)
-        if place and trace.mode != "markers":
-            trace.x = [*trace.x[:place], cut - 0.5, *trace.x[place:]]
-            trace.y = [*trace.y[:place], None, *trace.y[place:]]
+    for trace in figure.traces:
+        place = bisect_left(trace["x"], cut)
+        if 0 < place < len(trace["x"]) and trace["mode"] != "markers":
+            trace["x"] = [*trace["x"][:place], cut - 0.5, *trace["x"][place:]]
+            trace["y"] = [*trace["y"][:place], None, *trace["y"][place:]]
     return figure
 
 
-def error_figure(history: MetricsHistory, label: str, view: HistoryView) -> go.Figure:
+def error_figure(history: MetricsHistory, label: str, view: HistoryView) -> Chart:
     """Error of one label in its unit, electronvolts as meV where the errors are small."""
     name = f"{label}/{view.measure}"
     unit = error_unit(history, label, view.measure)
@@ -80,36 +85,36 @@ def error_figure(history: MetricsHistory, label: str, view: HistoryView) -> go.F
 
 def error_unit(history: MetricsHistory, label: str, measure: str = "mae") -> DisplayUnit:
     """The unit that suits the smallest error so far, of either split."""
-    values = [value for split in ("train", "validation") for value in history.column(f"{split}/{label}/{measure}")[1]]
-    return display_unit(history.units.get(label, ""), values)
+    values = [history.column(f"{split}/{label}/{measure}")[1] for split in ("train", "validation")]
+    return display_unit(history.units.get(label, ""), smallest(*values))
 
 
-def learning_rate_figure(history: MetricsHistory) -> go.Figure:
+def learning_rate_figure(history: MetricsHistory) -> Chart:
     return _single(history, "learning_rate", "Learning rate", PALETTE[2], logarithmic=True)
 
 
-def gradient_norm_figure(history: MetricsHistory) -> go.Figure:
+def gradient_norm_figure(history: MetricsHistory) -> Chart:
     """Length of the gradient before clipping, mean over the epoch."""
     return _single(history, "gradient_norm", "Gradient norm", PALETTE[3], logarithmic=True)
 
 
-def throughput_figure(history: MetricsHistory) -> go.Figure:
+def throughput_figure(history: MetricsHistory) -> Chart:
     return _single(history, "structures_per_second", "Structures per second", PALETTE[6])
 
 
-def seconds_figure(history: MetricsHistory) -> go.Figure:
+def seconds_figure(history: MetricsHistory) -> Chart:
     return _single(history, "seconds", "Seconds per epoch", PALETTE[4])
 
 
-def loss_share_figure(history: MetricsHistory) -> go.Figure:
+def loss_share_figure(history: MetricsHistory) -> Chart:
     """What part of the training loss each label makes up, in per cent, stacked."""
-    labels = [label for label in history.labels if history.column(f"loss_share/{label}")[0]]
+    labels = [label for label in history.labels if len(history.column(f"loss_share/{label}")[0])]
     if not labels:
         return empty_figure(NOTHING_YET, 240)
     figure = base_figure("Epoch", "Share of the loss (%)", 300 if len(labels) > 3 else 240)
     for index, label in enumerate(labels):
         epochs, shares = history.column(f"loss_share/{label}")
-        x, y = thin(epochs, [None if share is None else 100 * share for share in shares])
+        x, y = thin(epochs, 100 * shares)
         figure.add_scatter(
             x=x,
             y=y,
@@ -127,16 +132,16 @@ def loss_share_figure(history: MetricsHistory) -> go.Figure:
 
 def _training_and_validation(
     history: MetricsHistory, view: HistoryView, name: str, title: str, unit: DisplayUnit
-) -> go.Figure:
+) -> Chart:
     splits = (("train", "Training", TRAINING), ("validation", "Validation", VALIDATION))
     columns = {split: history.column(f"{split}/{name}") for split, _, _ in splits}
-    if not any(epochs for epochs, _ in columns.values()):
+    if not any(len(epochs) for epochs, _ in columns.values()):
         return empty_figure(NOTHING_YET)
     figure = base_figure("Epoch", title + unit.in_brackets())
     for split, shown, line_colour in splits:
         epochs, values = columns[split]
-        scaled = [None if value is None else value * unit.factor for value in values]
-        if not scaled:
+        scaled = values * unit.factor
+        if not len(scaled):
             continue
         if view.smoothing > 0:
             _add_line(figure, epochs, scaled, f"{shown}, as measured", line_colour, view.logarithmic, pale=True)
@@ -151,9 +156,9 @@ def _training_and_validation(
 
 
 def _add_line(
-    figure: go.Figure,
-    epochs: Sequence[float],
-    values: Sequence[Number],
+    figure: Chart,
+    epochs: NDArray[np.int64],
+    values: Floats,
     name: str,
     line_colour: str,
     logarithmic: bool,
@@ -175,19 +180,18 @@ def _add_line(
     )
 
 
-def _whole_epochs(figure: go.Figure, history: MetricsHistory) -> None:
+def _whole_epochs(figure: Chart, history: MetricsHistory) -> None:
     """Of a few epochs each has its tick; more are left to plotly, which then has no room for fractions."""
-    if history.epochs and history.epochs[-1]["epoch"] <= 8:
+    if history.last_epoch is not None and history.last_epoch <= 8:
         figure.update_xaxes(dtick=1)
 
 
-def _mark_best(figure: go.Figure, history: MetricsHistory, key: str, unit: DisplayUnit) -> None:
+def _mark_best(figure: Chart, history: MetricsHistory, key: str, unit: DisplayUnit) -> None:
     epoch = best_epoch(history)
     if epoch is None:
         return
-    epochs, values = history.column(key)
-    value = dict(zip(epochs, values, strict=True)).get(epoch)
-    figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": NEUTRAL})
+    value = history.value(key, epoch)
+    figure.add_vline(epoch, line={"width": 1, "dash": "dot", "color": NEUTRAL})
     if value is not None and value > 0:
         figure.add_scatter(
             x=[epoch],
@@ -199,25 +203,20 @@ def _mark_best(figure: go.Figure, history: MetricsHistory, key: str, unit: Displ
         )
 
 
-def _mark_stage_two(figure: go.Figure, history: MetricsHistory) -> None:
+def _mark_stage_two(figure: Chart, history: MetricsHistory) -> None:
     """A line before its first epoch: the loss means something else from there."""
     epoch = stage_two_epoch(history)
     if epoch is None:
         return
-    figure.add_vline(
-        x=epoch - 0.5,
-        line={"width": 1, "dash": "dash", "color": PALETTE[3]},
-        annotation={
-            "text": "stage two", "font": {"color": PALETTE[3]}, "yanchor": "top", "xanchor": "left", "textangle": 0,
-        },
-    )  # fmt: skip
+    line = {"width": 1, "dash": "dash", "color": PALETTE[3]}
+    figure.add_vline(epoch - 0.5, line, "stage two", font={"color": PALETTE[3]})
 
 
-def _single(history: MetricsHistory, key: str, title: str, line_colour: str, logarithmic: bool = False) -> go.Figure:
+def _single(history: MetricsHistory, key: str, title: str, line_colour: str, logarithmic: bool = False) -> Chart:
     epochs, values = history.column(key)
-    if epochs and epochs[0] == 0:  # the untrained model: it took no steps
+    if len(epochs) and epochs[0] == 0:  # the untrained model: it took no steps
         epochs, values = epochs[1:], values[1:]
-    if not epochs:
+    if not len(epochs):
         return empty_figure(NOTHING_YET, 240)
     figure = base_figure("Epoch", title, 240)
     _whole_epochs(figure, history)

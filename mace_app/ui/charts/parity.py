@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 
 from mace_app.jobs import ParityLabel
+from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import (
     DENSITY_SCALE,
     NEUTRAL,
@@ -57,7 +57,7 @@ def parity_errors(label: ParityLabel) -> ParityErrors | None:
 
 def parity_figure(
     label: str, data: ParityLabel, unit: str, numbers: Sequence[int] = (), height: int = 380, part: str = ""
-) -> go.Figure:
+) -> Chart:
     """Prediction against reference of one label with diagonal and errors; many points are coloured by density.
 
     Of more than ``MOST_POINTS`` points the crowded places are thinned, never the sparse ones, so every outlier is

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-import plotly.graph_objects as go
 
 from mace_app.jobs import ParityLabel
+from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import TRAINING, VALIDATION, base_figure, empty_figure, plain_text, readable, title_of
 
 if TYPE_CHECKING:
@@ -19,9 +19,7 @@ def is_spectrum(data: ParityLabel) -> bool:
     return data.reference.ndim == 2 and data.reference.shape[1] >= FEWEST_VALUES
 
 
-def spectrum_figure(
-    label: str, data: ParityLabel, unit: str, number: int | None = None, height: int = 380
-) -> go.Figure:
+def spectrum_figure(label: str, data: ParityLabel, unit: str, number: int | None = None, height: int = 380) -> Chart:
     """Reference and prediction against the number of the value, for the row whose error is the median.
 
     ``number`` is that row's structure in its data set, for the title; see ``typical_row``.

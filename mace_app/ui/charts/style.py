@@ -6,7 +6,10 @@ from dataclasses import dataclass
 from math import floor, isfinite, log10
 from typing import Any
 
-import plotly.graph_objects as go
+import numpy as np
+from numpy.typing import NDArray
+
+from mace_app.ui.charts.chart import Chart
 
 # The light theme's colours of .streamlit/config.toml. live_plotly puts the current theme's in their place.
 PALETTE = (
@@ -54,6 +57,12 @@ def display_unit(unit: str, values: Iterable[float | None]) -> DisplayUnit:
     return DisplayUnit(readable(unit), 1.0)
 
 
+def smallest(*columns: NDArray[np.float64]) -> list[float]:
+    """The smallest size in long columns, for ``display_unit``; nothing where there is no number."""
+    sizes = [abs(column[np.isfinite(column)]) for column in columns]
+    return [float(size.min()) for size in sizes if len(size)]
+
+
 def readable(unit: str) -> str:
     """``e*angstrom`` as ``e·Å``, ``eV/angstrom^3`` as ``eV/Å³``."""
     short = re.sub(r"(?i)angstrom", "Å", unit).replace("*", "·")
@@ -90,12 +99,11 @@ def plain_text(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def base_figure(x_title: str, y_title: str, height: int = 360) -> go.Figure:
+def base_figure(x_title: str, y_title: str, height: int = 360) -> Chart:
     """An empty figure with our margins, above the plot its legend, and the chart's buttons above that."""
-    figure = go.Figure()
+    figure = Chart()
     axis: dict[str, Any] = {"showline": False, "ticks": "", "automargin": True, "zeroline": False}
     figure.update_layout(
-        template="none",
         height=height,
         margin={"l": 56, "r": 12, "t": 54, "b": 44},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
@@ -107,7 +115,7 @@ def base_figure(x_title: str, y_title: str, height: int = 360) -> go.Figure:
     return figure
 
 
-def empty_figure(message: str, height: int = 340) -> go.Figure:
+def empty_figure(message: str, height: int = 340) -> Chart:
     """A frame that says what will appear here."""
     figure = base_figure("", "", height)
     figure.update_xaxes(visible=False)

@@ -94,6 +94,15 @@ RUN_ONE: dict[str, Any] = {
     "test_set": 0.1,
     "print_stats": True,
     "final_eval": False,
+    "tensorboard": True,
+    "wandb": {
+        "project": "waters",
+        "entity": "group",
+        "name": "first",
+        "group": "seeds",
+        "tags": ["small"],
+        "notes": "A note.",
+    },
 }
 SPHERICAL = {"spherical": {"irreps": [{"o3_lambda": 2, "o3_sigma": 1, "num": 2}, {"o3_lambda": 0, "o3_sigma": 1}]}}
 TARGETS: dict[str, Any] = {

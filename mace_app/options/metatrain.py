@@ -80,6 +80,10 @@ def to_metatrain(options: RunOptions, measured: Measured | None = None) -> tuple
             mapping[name] = getattr(options, name)
     mapping |= _device(options.device, said)
     mapping |= {name: getattr(options, name) for name in ("print_stats", "final_eval") if options.changed(name)}
+    if options.wandb is not None:
+        mapping["wandb"] = {"mode": "offline", **options.wandb.model_dump(exclude_defaults=True)}
+    if options.tensorboard:
+        said.append("metatrain writes no TensorBoard files.")
     architecture: dict[str, Any] = {"name": options.architecture.name}
     if options.architecture.atomic_types is not None:
         architecture["atomic_types"] = options.architecture.atomic_types

@@ -23,8 +23,7 @@ def from_metatrain(tree: Any) -> Any:
     if not isinstance(tree, Mapping):
         return tree
     tree = copy.deepcopy(dict(tree))
-    if tree.get("wandb") == {}:
-        del tree["wandb"]
+    _wandb(tree)
     automatic: dict[str, set[str]] = {}
     for name in ("training_set", "validation_set", "test_set"):
         value = tree.get(name)
@@ -38,6 +37,16 @@ def from_metatrain(tree: Any) -> Any:
         if isinstance(architecture.get("training"), dict):
             _training(architecture["training"], automatic)
     return tree
+
+
+def _wandb(tree: dict[str, Any]) -> None:
+    """What its ``wandb.init`` is told; ours is always offline."""
+    given = tree.get("wandb")
+    if isinstance(given, dict):
+        if given.get("mode") == "offline":
+            del given["mode"]
+        if not given:
+            del tree["wandb"]
 
 
 def _dataset(dataset: Any) -> dict[str, set[str]]:

@@ -12,6 +12,7 @@ from mace_app.options.datasets import DatasetOptions, IndicesOptions, agreement_
 from mace_app.options.errors import OptionsError, Problem, refuse
 from mace_app.options.fields import option
 from mace_app.options.foundation_checks import from_file
+from mace_app.options.loggers import WandbOptions
 from mace_app.options.mask_checks import mask_problems
 from mace_app.options.model import ModelHypers
 from mace_app.options.target_info import TargetInfo
@@ -200,13 +201,25 @@ class RunOptions(Options):
         help="Whether to evaluate the exported model on every split when training has ended.",
         explanation="It takes about as long as one epoch and fills the report. Turn it off for very large data sets.",
     )
-    wandb: dict[str, Any] | None = option(
+    tensorboard: bool = option(
+        False,
+        title="TensorBoard files",
+        section="Run",
+        help="Whether to write losses and errors as TensorBoard event files, too.",
+        explanation=(
+            "They lie in the folder `tensorboard` of the run and grow with every epoch: `tensorboard --logdir` shows "
+            "them while the training goes on. Everything in them is also on the run's own page."
+        ),
+    )
+    wandb: WandbOptions | None = option(
         None,
         title="Weights & Biases",
         section="Run",
-        help="Send the run to the Weights & Biases service.",
-        explanation="Everything a run writes stays on this machine.",
-        not_built="nothing is sent to other machines; losses and errors are on the page of the run.",
+        help="Write the run for Weights & Biases, offline: nothing is sent.",
+        explanation=(
+            "When the training has ended, a folder `wandb` is written, which `wandb sync` sends to the service when "
+            "you want it. It needs the package wandb: `pip install wandb`."
+        ),
     )
 
     @field_validator("device", mode="before")

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ import numpy as np
 from mace_app.jobs import ProgressWriter, RunFolder
 from mace_app.jobs.disk_space import WORKER_NEEDS_MB, checkpoint_mb, free_mb
 from mace_app.jobs.run_state import StopMode
+from mace_app.tasks.loggers import EventFiles
 
 LOOK_SECONDS = 0.25
 DISK_SECONDS = 5.0
@@ -38,6 +39,7 @@ class RunRecorder:
         self._looked = -LOOK_SECONDS
         self._disk_looked = -DISK_SECONDS
         self.disk_is_low = False
+        self._events: EventFiles | None = None
 
     def log(self, text: str) -> None:
         self.run.append_log(text)
@@ -46,6 +48,25 @@ class RunRecorder:
 
     def epoch(self, record: dict[str, Any]) -> None:
         self.run.append_metrics(record)
+        if self._events is not None:
+            try:
+                self._events.epoch(record)
+            except OSError as error:
+                self._events = None
+                self.log(f"Warning: The TensorBoard files end here: {error.strerror}. The training goes on.")
+
+    def open_event_files(self) -> None:
+        """From now on every epoch is also written for TensorBoard, with those that were before."""
+        try:
+            self._events = EventFiles(self.run)
+        except OSError as error:
+            self.log(f"Warning: No TensorBoard files can be written: {error.strerror}. The training goes on.")
+
+    def close_event_files(self) -> None:
+        if self._events is not None:
+            with suppress(OSError):
+                self._events.close()
+            self._events = None
 
     def parity(self, arrays: Mapping[str, np.ndarray], epoch: int) -> None:
         self.run.write_parity(arrays, epoch)

@@ -20,9 +20,10 @@ from mace_app.jobs.errors import DiskFull
 from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
 from mace_app.options import OptionsError, RunOptions, dump_options, resolve_loss
 from mace_app.published import published_as
-from mace_app.tasks.errors import Stopped
+from mace_app.tasks.errors import Stopped, TaskError
 from mace_app.tasks.export import native_beside
 from mace_app.tasks.failures import End, Outcome, disk_full_sentence, end_of, lower_rate
+from mace_app.tasks.loggers import check_loggers, write_wandb
 from mace_app.tasks.normalisation import normalise
 from mace_app.tasks.outliers import far_label
 from mace_app.tasks.recorder import Listener, RunRecorder
@@ -64,8 +65,25 @@ def train_run(
         end = end_of(error, _options_if_readable(run), _hope(run))
         with suppress(OSError):
             run.append_log(traceback.format_exc())
+    finally:
+        recorder.close_event_files()
+    if end.outcome in ("finished", "stopped") and recorder.stop_mode() != "now":
+        _write_for_wandb(run, recorder)
     _write_end(run, recorder, end)
     return end.outcome
+
+
+def _write_for_wandb(run: RunFolder, recorder: RunRecorder) -> None:
+    options = _options_if_readable(run)
+    if options is None or options.wandb is None or not run.metrics().count:
+        return
+    try:
+        folder = write_wandb(run)
+    except (TaskError, OSError) as error:
+        with suppress(OSError):
+            recorder.log(f"Warning: {error}")
+    else:
+        recorder.log(f"For Weights & Biases: wandb sync {folder}")
 
 
 def _write_end(run: RunFolder, recorder: RunRecorder, end: End) -> None:
@@ -110,6 +128,7 @@ def _disk_full(run: RunFolder) -> End:
 def _train(run: RunFolder, recorder: RunRecorder) -> End:
     options = _with_seed(run)
     assert options.seed is not None
+    check_loggers(options)
     device = choose_device(options.device)
     run.update(device=str(device), seed=options.seed)
     recorder.log(f"Training on {device_name(device)}, {options.base_precision} bit, seed {options.seed}.")
@@ -144,6 +163,8 @@ def _train(run: RunFolder, recorder: RunRecorder) -> End:
     length_unit = options.training_datasets[0].systems.length_unit
     reported = reported_labels(targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks)
     run.start_metrics({label: entry.unit for label, entry in reported.items()}, list(reported))
+    if options.tensorboard:
+        recorder.open_event_files()
     trainer = Trainer(
         model, prepared, training, loss, recorder, device, options.seed, length_unit, stage_two_loss=later
     )

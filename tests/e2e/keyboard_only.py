@@ -12,7 +12,15 @@ from mace_app.ui.forms import Form
 
 Ready = Callable[..., None]
 MOST_TABS = 400
-BY_HAND = ("loss", "stage_two_loss", "config_weights", "fixed_scaling_weights", "atomic_baseline", "batch_atom_bounds")
+BY_HAND = (
+    "loss",
+    "stage_two_loss",
+    "config_weights",
+    "fixed_scaling_weights",
+    "atomic_baseline",
+    "batch_atom_bounds",
+    "wandb",
+)
 ELSEWHERE = ("architecture", "training_set", "validation_set", "test_set")
 
 # What has the focus, as a screen reader would name it: [kind, name, value].

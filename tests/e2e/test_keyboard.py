@@ -176,6 +176,17 @@ def normalisation(keyboard: Keyboard) -> None:
     keyboard.text("Baseline of every atom for `mtt::gap` (eV)", "0")
 
 
+def weights_and_biases(keyboard: Keyboard, wanted: dict[str, Any]) -> None:
+    keyboard.switch("Weights & Biases", True)
+    keyboard.text("Project", wanted["project"])
+    keyboard.text("Entity", wanted["entity"])
+    keyboard.text("Name", wanted["name"])
+    keyboard.text("Group", wanted["group"])
+    keyboard.select("Tags", wanted["tags"][0])
+    keyboard.press("Escape")
+    keyboard.text("Notes", wanted["notes"])
+
+
 def test_data_and_heads_of_every_kind_are_chosen_with_the_keyboard_alone(begin: Callable[[str, str], Pass]) -> None:
     form = begin("data and heads", "data")
     keyboard = form.keyboard
@@ -219,6 +230,7 @@ def test_the_model_and_the_run_are_chosen_with_the_keyboard_alone(begin: Callabl
     keyboard.segment("Fixed scales", "from a trained model")
     keyboard.text("Checkpoint or run folder to take scales from", FROM_RUN)
     fill(keyboard, RunOptions, form.values(()))
+    weights_and_biases(keyboard, form.values(("wandb",)))
     keyboard.text("Elements", "1, 6, 8")
     form.finish()
 

@@ -27,6 +27,7 @@ from mace_app.options import (
 from mace_app.options.base import Options
 from mace_app.options.datasets import MaskOptions
 from mace_app.options.fine_tuning import FineTuningHypers
+from mace_app.options.loggers import WandbOptions
 from mace_app.options.loop import LoopHypers
 from mace_app.options.targets import CartesianRank, CartesianType, SphericalIrrep, SphericalIrreps, SphericalType
 from mace_app.tasks.errors import TaskError
@@ -184,7 +185,6 @@ SEEN |= {
     ),
 }
 REFUSED: dict[tuple[type[Options], str], tuple[dict[str, Any], str]] = {
-    (RunOptions, "wandb"): ({"wandb": {"project": "x"}}, "nothing is sent"),
     (Architecture, "name"): ({"architecture": {"name": "pet"}}, "`experimental.mace`"),
     (SystemsOptions, "reader"): (
         {"training_set": {"systems": {"read_from": "a.mts", "reader": "metatensor"}}},
@@ -202,6 +202,12 @@ REFUSED: dict[tuple[type[Options], str], tuple[dict[str, Any], str]] = {
 }
 # Shown by a test of their own, below or in the files for model and training.
 ELSEWHERE = {(RunOptions, name) for name in ("device", "print_stats", "final_eval")} | {(Architecture, "training")}
+# By tests/tasks/test_loggers.py.
+ELSEWHERE |= {
+    (RunOptions, "tensorboard"),
+    (RunOptions, "wandb"),
+    *((WandbOptions, n) for n in WandbOptions.model_fields),
+}
 IN_OTHER_FILES = (ModelHypers, TrainingHypers, FineTuningHypers, LoopHypers, LossPart, LossOptions)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from mace_app.options import GradientOptions, OptionsError, dump_options, parse_options, parse_yaml, resolve_loss
+from mace_app.options.loggers import WandbOptions
 
 # What metatrain 2026.4.1 wrote as options_restart.yaml, without the hyperparameters that are at our defaults too.
 RESTART = """
@@ -150,6 +151,19 @@ def test_what_only_metatrain_writes_is_translated(training: dict[str, Any], expe
 def test_what_is_not_built_is_refused_with_its_reason(place: str, value: Any, reason: str) -> None:
     with pytest.raises(OptionsError, match=rf"architecture\.training\.{place}.*{reason}"):
         parse_options(restart(**{place: value}))
+
+
+def test_weights_and_biases_are_written_offline_or_refused() -> None:
+    given = {"project": "x", "tags": ["a"]}
+    assert parse_options({**restart(), "wandb": {**given, "mode": "offline"}}).wandb == WandbOptions(**given)
+    assert parse_options({**restart(), "wandb": {}}).wandb is None
+    for wandb, words in (
+        ({**given, "mode": "online"}, "wandb sync"),
+        ({"tags": ["a"]}, "project"),
+        ({"project": "a/b"}, "name"),
+    ):
+        with pytest.raises(OptionsError, match=words):
+            parse_options({**restart(), "wandb": wandb})
 
 
 def test_a_divisor_of_one_is_no_opinion_about_blocks_that_divide_by_a_density() -> None:

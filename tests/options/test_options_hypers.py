@@ -147,7 +147,6 @@ NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("training.distributed_port", {"training": {"distributed_port": 40000}}),
     ("training.loss", {"training": {"loss": "shift_agnostic_mse"}}),
     ("training.loss.energy.type", {"training": {"loss": {"energy": "pointwise"}}}),
-    ("wandb", {"wandb": {"project": "x"}}),
     ("device", {"device": "multi-gpu"}),
 ]
 

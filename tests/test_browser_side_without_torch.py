@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 HEAVY = ("torch", "mace", "e3nn", "metatomic", "metatensor", "matplotlib")
-PACKAGES = ["mace_app.options", "mace_app.data", "mace_app.jobs", "mace_app.ui"]
+PACKAGES = ["mace_app.analysis", "mace_app.options", "mace_app.data", "mace_app.jobs", "mace_app.ui"]
 
 
 def heavy_after(code: str) -> str:

@@ -103,8 +103,8 @@ class AnalysisInfo:
 
 @dataclass(frozen=True)
 class Analysis:
-    """Everything of a stored analysis. ``numbers [N]`` and ``positions [N, 3]`` of all atoms, structure after structure;
-    structure ``s`` has the atoms ``first_atom[s]`` to ``first_atom[s + 1]``."""
+    """All of a stored analysis. ``numbers [N]`` and ``positions [N, 3]`` are those of all atoms, structure after
+    structure; structure ``s`` has the atoms ``first_atom[s]`` to ``first_atom[s + 1]``."""
 
     info: AnalysisInfo
     structures: Structures

@@ -12,7 +12,7 @@ from mace_app.ui import conversions, loss_editor
 from mace_app.ui.charts.style import readable
 from mace_app.ui.draft import Loc
 from mace_app.ui.elements import symbol
-from mace_app.ui.forms import Editor, Form, forget_widgets
+from mace_app.ui.forms import Editor, Form, forget_widgets, if_shown
 from mace_app.ui.text import code, markdown
 
 AUTOMATIC, FIT, ISOLATED = "automatic", "fit", "isolated atoms"
@@ -55,7 +55,7 @@ def _from_model(form: Form, item: OptionField, loc: Loc, words: str) -> bool:
 
     st.segmented_control(
         form.label(item, loc), [BY_TARGET, FROM_MODEL], key=mode_key, required=True, help=form.help(item),
-        on_change=switch,
+        on_change=if_shown(mode_key, switch),
     )  # fmt: skip
     if st.session_state[mode_key] == BY_TARGET:
         return False
@@ -66,7 +66,7 @@ def _from_model(form: Form, item: OptionField, loc: Loc, words: str) -> bool:
         key=path_key,
         placeholder="path/to/best.safetensors",
         help=f"A checkpoint of this program (`.safetensors`), or the folder of a run. Its {words} are used unchanged.",
-        on_change=lambda: form.store(item, loc, st.session_state[path_key].strip() or None),
+        on_change=if_shown(path_key, lambda: form.store(item, loc, st.session_state[path_key].strip() or None)),
     )
     return True
 
@@ -133,7 +133,7 @@ def _mode(form: Form, place: Loc, label: str, modes: dict[str, Any], help_text: 
             form.draft.set(place, value)
         form.draft.save()
 
-    st.selectbox(label, list(modes), key=key, help=help_text, on_change=switch)
+    st.selectbox(label, list(modes), key=key, help=help_text, on_change=if_shown(key, switch))
     return str(st.session_state[key])
 
 
@@ -154,7 +154,7 @@ def _element_table(form: Form, place: Loc, unit: str, placeholder: str) -> None:
                 placeholder=placeholder,
                 help=f"For {symbol(z)}; empty where it shall be {placeholder}.",
                 validate=conversions.OPTIONAL_NUMBER_PATTERN,
-                on_change=_store_element,
+                on_change=if_shown(key, _store_element),
                 args=(form, place, z, key),
             )
 
@@ -224,7 +224,7 @@ def _plain_number(form: Form, place: Loc, label: str, item: OptionField, placeho
         placeholder=placeholder,
         help=item.help,
         validate=conversions.OPTIONAL_NUMBER_PATTERN,
-        on_change=store,
+        on_change=if_shown(key, store),
     )
 
 
@@ -251,7 +251,7 @@ def group_weights(form: Form, item: OptionField, loc: Loc) -> None:
                 key=new,
                 placeholder="its config_type",
                 help="The `config_type` of structures that the inspected files don't name.",
-                on_change=add,
+                on_change=if_shown(new, add),
             )
 
 
@@ -273,7 +273,7 @@ def atom_bounds(form: Form, item: OptionField, loc: Loc) -> None:
                 key=key,
                 placeholder="no bound",
                 help=form.help(item),
-                on_change=_store_bound,
+                on_change=if_shown(key, _store_bound),
                 args=(form, item, loc, place, key),
             )
 

@@ -43,6 +43,16 @@ def forget_widgets(prefix: str = PREFIX) -> None:
         del st.session_state[key]
 
 
+def if_shown(key: str, change: Callable[..., None]) -> Callable[..., None]:
+    """``change``, but not for a widget that is gone: what was typed last may arrive after its step was left."""
+
+    def run(*given: Any) -> None:
+        if key in st.session_state:
+            change(*given)
+
+    return run
+
+
 @dataclass(frozen=True)
 class Part:
     """A model whose fields are drawn. ``always``: further ones for simple mode; ``leave_out``: drawn elsewhere."""
@@ -239,10 +249,9 @@ class Form:
             st.session_state[key] = shown
 
         def changed() -> None:
-            if key in st.session_state:  # a widget that was just forgotten may report a last time what it showed
-                self.store(item, loc, read(st.session_state[key]))
+            self.store(item, loc, read(st.session_state[key]))
 
-        return {"key": key, "help": self.help(item), "on_change": changed}
+        return {"key": key, "help": self.help(item), "on_change": if_shown(key, changed)}
 
     def _toggle(self, item: OptionField, loc: Loc) -> None:
         st.toggle(self.label(item, loc), **self.bound(item, loc, bool(self.value(item, loc)), bool))
@@ -300,7 +309,9 @@ class Form:
                 validate=conversions.NUMBER_PATTERN,
                 placeholder="Enter a number",
                 help=self.help(item),
-                on_change=lambda: self.store(item, loc, conversions.read_number(st.session_state[number_key])),
+                on_change=if_shown(
+                    number_key, lambda: self.store(item, loc, conversions.read_number(st.session_state[number_key]))
+                ),
             )
 
     def _integers(self, item: OptionField, loc: Loc) -> None:

@@ -10,7 +10,7 @@ from mace_app.options import LossPart, OptionField, TargetInfo, option_fields
 from mace_app.options.loss_terms import preset_terms
 from mace_app.ui import conversions
 from mace_app.ui.draft import Loc
-from mace_app.ui.forms import Form, show_errors
+from mace_app.ui.forms import Form, if_shown, show_errors
 from mace_app.ui.text import code
 
 AS_BEFORE, BALANCED, WEIGHTED, UNIVERSAL = "As before", "Balanced (mse)", "MACE weighted", "MACE universal"
@@ -62,7 +62,13 @@ def choice(form: Form, item: OptionField, loc: Loc) -> None:
 
     ways = [*([AS_BEFORE] if item.optional else []), BALANCED, WEIGHTED, UNIVERSAL, SAME, EACH]
     st.segmented_control(
-        form.label(item, loc), ways, key=key, required=True, wrap=True, help=form.help(item), on_change=switch
+        form.label(item, loc),
+        ways,
+        key=key,
+        required=True,
+        wrap=True,
+        help=form.help(item),
+        on_change=if_shown(key, switch),
     )
     st.caption(_WORDS[now])
     if now == SAME:
@@ -77,7 +83,7 @@ def choice(form: Form, item: OptionField, loc: Loc) -> None:
             key=type_key,
             help=_PART["type"].explanation,
             width=260,
-            on_change=lambda: form.store(item, loc, st.session_state[type_key]),
+            on_change=if_shown(type_key, lambda: form.store(item, loc, st.session_state[type_key])),
         )
 
 

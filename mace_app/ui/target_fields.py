@@ -9,7 +9,7 @@ import streamlit as st
 from mace_app.options import OptionField, TargetOptions, option_fields
 from mace_app.ui import target_type
 from mace_app.ui.draft import Loc
-from mace_app.ui.forms import Form, show_errors
+from mace_app.ui.forms import Form, if_shown, show_errors
 from mace_app.ui.mapping import (
     DERIVATIVES,
     MASK_ENDINGS,
@@ -140,8 +140,6 @@ class TargetFields:
             st.session_state.pop(refused, None)
 
         def changed() -> None:
-            if widget not in st.session_state:
-                return  # the step was left before the change arrived
             new, old = str(st.session_state[widget]).strip(), self.name
             others = [name for name in form.names(self.targets_loc) if name != old]
             st.session_state.pop(refused, None)
@@ -155,7 +153,7 @@ class TargetFields:
                     self.renamed(old, new)
                 form.draft.save()
 
-        st.text_input("Name", key=widget, help=_NAME_HELP, on_change=changed)
+        st.text_input("Name", key=widget, help=_NAME_HELP, on_change=if_shown(widget, changed))
         if refused in st.session_state:
             show_errors([st.session_state[refused]])
 
@@ -225,7 +223,7 @@ class TargetFields:
             key=widget,
             help=form.help(item),
             accept_new_options=not self.keys,
-            on_change=changed,
+            on_change=if_shown(widget, changed),
         )
         show_errors(form.messages(loc))
 
@@ -257,7 +255,13 @@ class TargetFields:
                 form.draft.unset((*self.dataset, "extra_data"))
             form.draft.save()
 
-        st.text_input(f"{words} (key in the file)", key=widget, placeholder="none", help=_MASK_HELP, on_change=changed)
+        st.text_input(
+            f"{words} (key in the file)",
+            key=widget,
+            placeholder="none",
+            help=_MASK_HELP,
+            on_change=if_shown(widget, changed),
+        )
         show_errors(form.messages(loc))
 
     def replace(self, target: Target, keep: Sequence[str] = ("key",)) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 
 from mace_app.options import option_fields
 from mace_app.options.targets import CartesianRank, SphericalIrrep
+from mace_app.ui.forms import if_shown
 from mace_app.ui.mapping import SHAPES, SPHERICAL, TENSOR, VECTOR, irreps_of, is_energy, shape_of, with_shape
 from mace_app.ui.text import code, count, markdown
 
@@ -33,7 +34,7 @@ def shape(fields: "TargetFields") -> None:
     def changed() -> None:
         fields.replace(with_shape(fields.name, fields.target, st.session_state[widget], fields.key), ("type",))
 
-    st.selectbox("Type", list(SHAPES), key=widget, help=_TYPE_HELP, on_change=changed)
+    st.selectbox("Type", list(SHAPES), key=widget, help=_TYPE_HELP, on_change=if_shown(widget, changed))
 
 
 def symmetry(fields: "TargetFields") -> None:
@@ -53,7 +54,7 @@ def symmetry(fields: "TargetFields") -> None:
         form.draft.set((*fields.loc, "type"), {"cartesian": rank})
         form.draft.save()
 
-    st.selectbox("The tensor is", list(SYMMETRY), key=widget, help=form.help(item), on_change=changed)
+    st.selectbox("The tensor is", list(SYMMETRY), key=widget, help=form.help(item), on_change=if_shown(widget, changed))
 
 
 def irreps(fields: "TargetFields") -> None:
@@ -119,7 +120,7 @@ def _whole(fields: "TargetFields", number: int, name: str, value: Any, label: st
         key=widget,
         width=150,
         help=fields.form.help(_IRREP[name]),
-        on_change=changed,
+        on_change=if_shown(widget, changed),
     )
 
 
@@ -139,7 +140,7 @@ def _sigma(fields: "TargetFields", number: int, value: Any) -> None:
         key=widget,
         required=True,
         help=fields.form.help(_IRREP["o3_sigma"]),
-        on_change=changed,
+        on_change=if_shown(widget, changed),
     )
 
 

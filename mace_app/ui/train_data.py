@@ -8,7 +8,7 @@ from mace_app.jobs import Workspace
 from mace_app.options import OptionField, RunOptions, option_fields
 from mace_app.ui import conversions, replay
 from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
-from mace_app.ui.forms import PREFIX, Form, show_errors, widget_key
+from mace_app.ui.forms import PREFIX, Form, if_shown, show_errors, widget_key
 from mace_app.ui.state import page
 from mace_app.ui.target_names import forget_target
 from mace_app.ui.text import code, markdown
@@ -66,7 +66,7 @@ def _choose(form: Form, ready: list[Source], key: str, title: str, help_text: st
         [source.label for source in ready],
         key=widget,
         help=help_text,
-        on_change=store,
+        on_change=if_shown(widget, store),
         placeholder="Choose",
         select_all=False,
     )
@@ -128,8 +128,6 @@ def _fraction(form: Form, field: OptionField, key: str, title: str, default: flo
         st.session_state[widget] = conversions.number_text(form.draft.get((key,), default))
 
     def store() -> None:
-        if widget not in st.session_state:
-            return  # the field was left for another step before its change arrived
         value = conversions.read_number(st.session_state[widget])
         if value is None or value == default:
             form.draft.unset((key,))
@@ -141,7 +139,7 @@ def _fraction(form: Form, field: OptionField, key: str, title: str, default: flo
     st.text_input(
         f"{title}: share of the training data (0 to 1)",
         key=widget,
-        on_change=store,
+        on_change=if_shown(widget, store),
         validate=conversions.NUMBER_PATTERN,
         placeholder=f"{default:g}",
         help=form.help(field),

@@ -12,7 +12,7 @@ from mace_app.ui import loss_editor, mapping, replay
 from mace_app.ui.dataset_view import label_keys
 from mace_app.ui.draft import TRAINING, Draft
 from mace_app.ui.draft_data import Source, align_other_sets, entries, read_from, sources
-from mace_app.ui.forms import PREFIX, Form, forget_widgets, show_errors
+from mace_app.ui.forms import PREFIX, Form, forget_widgets, if_shown, show_errors
 from mace_app.ui.mapping import DERIVATIVES, Key, derivative_key, new_target
 from mace_app.ui.target_fields import TargetFields, in_words
 from mace_app.ui.target_names import forget_target, rename_target
@@ -155,7 +155,7 @@ def _switch(form: Form, key: str, label: str, on: bool, number: int, name: str, 
             forget_target(form.draft, name)
         form.draft.save()
 
-    st.toggle(label, key=key, help="Train this target", on_change=flip)
+    st.toggle(label, key=key, help="Train this target", on_change=if_shown(key, flip))
 
 
 def _part_switch(form: Form, key: str, number: int, name: str, part: str, source: Any) -> None:
@@ -169,7 +169,7 @@ def _part_switch(form: Form, key: str, number: int, name: str, part: str, source
         st.session_state.pop(widget, None)
         form.draft.save()
 
-    st.toggle(part, key=key, help=f"Train the {part} of this energy", on_change=flip)
+    st.toggle(part, key=key, help=f"Train the {part} of this energy", on_change=if_shown(key, flip))
 
 
 def _add(form: Form, number: int, keys: Mapping[str, Key]) -> None:

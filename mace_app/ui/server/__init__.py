@@ -10,6 +10,7 @@ from mace_app.ui.server.access import TOKEN_VARIABLE, Access, AccessError, serve
 from mace_app.ui.server.gate import TokenGate
 from mace_app.ui.server.headers import SecurityHeaders
 from mace_app.ui.server.known_hosts import KnownHosts
+from mace_app.ui.server.sessions import Sessions
 from mace_app.ui.server.uploads import Uploads
 
 __all__ = ["Access", "AccessError", "announcement", "lifespan_of", "middleware", "server_access"]
@@ -18,7 +19,13 @@ __all__ = ["Access", "AccessError", "announcement", "lifespan_of", "middleware",
 def middleware(access: Access) -> list[Middleware]:
     """From the outside in; they surround Streamlit's own routes, its WebSocket and ours."""
     gate = [Middleware(TokenGate, token=access.token)] if access.token is not None else []
-    return [Middleware(SecurityHeaders), Middleware(KnownHosts, access=access), *gate, Middleware(Uploads)]
+    return [
+        Middleware(SecurityHeaders),
+        Middleware(KnownHosts, access=access),
+        *gate,
+        Middleware(Sessions),
+        Middleware(Uploads),
+    ]
 
 
 def announcement(access: Access) -> str:

@@ -16,6 +16,7 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,11 +116,11 @@ class Analysis:
     def __len__(self) -> int:
         return len(self.structures)
 
-    @property
+    @cached_property
     def first_atom(self) -> NDArray[np.int64]:
         return np.concatenate([[0], np.cumsum(self.structures.n_atoms)])
 
-    @property
+    @cached_property
     def structure_of_atom(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(len(self)), self.structures.n_atoms)
 

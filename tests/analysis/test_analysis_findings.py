@@ -1,0 +1,153 @@
+"""Planted faults, each found and pointed at; of good labels nothing is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from analysis_samples import made_up
+
+from mace_app.analysis import Analysis, Label
+from mace_app.analysis.findings import Finding, findings
+
+
+def by_kind(analysis: Analysis) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in findings(analysis):
+        assert finding.label in analysis.labels and len(finding.structures)
+        found.setdefault(finding.kind, []).append(finding)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_good_labels_say_nothing(seed: int) -> None:
+    assert balanced(made_up(150, seed=seed)) is not None
+    assert findings(balanced(made_up(150, seed=seed))) == []
+
+
+def balanced(analysis: Analysis) -> Analysis:
+    """Reference forces that add up to zero in every structure, with the same errors."""
+    label = analysis.labels["energy.forces"]
+    where, count = analysis.structure_of_atom, analysis.structures.n_atoms
+    total = np.stack([np.bincount(where, label.reference[:, axis]) for axis in range(3)], axis=1)
+    shift = (total / count[:, None])[where]
+    new = Label(label.name, label.unit, True, False, label.reference - shift, label.prediction - shift)
+    return replace(analysis, labels={**analysis.labels, "energy.forces": new})
+
+
+def test_a_shifted_group_is_named_with_its_shift() -> None:
+    analysis = balanced(made_up(150, groups=("bulk", "slab", "other")))
+    members = analysis.structures.group == "slab"
+    analysis.labels["energy"].reference[members, 0] += 0.12 * analysis.structures.n_atoms[members]
+    (finding,) = by_kind(analysis)["shift"]
+    assert "slab" in finding.text and "0.12 eV/atom" in finding.text and "another reference level" in finding.text
+    assert set(finding.structures) == set(np.flatnonzero(members))
+
+
+def test_two_swapped_energies_are_recognised_as_a_pair() -> None:
+    analysis = balanced(made_up(150))
+    energy = analysis.labels["energy"].reference
+    energy[[12, 77]] = energy[[77, 12]]
+    found = by_kind(analysis)
+    (finding,) = found["swapped"]
+    assert set(finding.structures) == {12, 77} and "frames 12 and 77" in finding.text and "outlier" not in found
+
+
+def test_a_single_wrong_energy_is_no_swap() -> None:
+    analysis = balanced(made_up(150))
+    analysis.labels["energy"].reference[12] += 5.0
+    found = by_kind(analysis)
+    assert set(found["outlier"][0].structures) == {12} and "swapped" not in found
+
+
+def test_one_structure_twice_with_two_energies() -> None:
+    analysis = balanced(made_up(150, atoms=9))
+    first = analysis.first_atom
+    twin = next(n for n in range(1, 150) if analysis.structures.n_atoms[n] == analysis.structures.n_atoms[0])
+    rows, others = slice(first[0], first[1]), slice(first[twin], first[twin + 1])
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))[0]
+    analysis.positions[others] = analysis.positions[rows] @ turn + 3.0
+    analysis.numbers[others] = analysis.numbers[rows]
+    (finding,) = by_kind(analysis)["duplicate"]
+    assert set(finding.structures) == {0, twin} and "same structure" in finding.text
+
+
+def test_an_element_with_noisy_forces_is_named_with_both_errors() -> None:
+    analysis = balanced(made_up(150))
+    noise = np.random.default_rng(2).normal(size=analysis.positions.shape) * 0.2
+    label = analysis.labels["energy.forces"]
+    label.prediction[analysis.numbers == 8] += noise[analysis.numbers == 8]
+    (finding,) = by_kind(analysis)["element"]
+    assert "Forces on O" in finding.text and "meV/Å" in finding.text
+    label_errors = np.linalg.norm(label.prediction - label.reference, axis=1)
+    assert (
+        finding.structures[0] == analysis.structure_of_atom[np.argmax(np.where(analysis.numbers == 8, label_errors, 0))]
+    )
+
+
+def test_a_few_structures_that_carry_the_error() -> None:
+    analysis = balanced(made_up(150))
+    label = analysis.labels["energy.forces"]
+    for structure in (3, 50, 99):
+        label.prediction[analysis.rows("energy.forces", structure)] += 0.8
+    (finding,) = by_kind(analysis)["concentrated"]
+    assert set(finding.structures) <= {3, 50, 99} and "% of the squared force error" in finding.text
+
+
+def test_reference_forces_that_do_not_add_up() -> None:
+    analysis = balanced(made_up(150))
+    analysis.labels["energy.forces"].reference[analysis.rows("energy.forces", 9)] += 0.5
+    (finding,) = by_kind(analysis)["net_force"]
+    assert set(finding.structures) == {9} and "frame 9" in finding.text
+
+
+def test_a_model_that_learnt_by_heart() -> None:
+    analysis = balanced(made_up(150))
+    label = analysis.labels["energy.forces"]
+    learnt = (analysis.structures.split == "training")[analysis.structure_of_atom]
+    label.prediction[learnt] = label.reference[learnt] + 0.2 * (label.prediction - label.reference)[learnt]
+    assert "validation" in by_kind(analysis)["overfitted"][0].text
+
+
+def trajectory(frames: int = 120) -> Analysis:
+    """A harmonic molecule in time: energies and forces belong together."""
+    analysis = made_up(frames, atoms=9, splits=("",), groups=("",))
+    random = np.random.default_rng(5)
+    n = 9
+    springs, start, speed = random.uniform(2, 6, (n, 1)), random.normal(size=(n, 3)), random.normal(size=(n, 3))
+    numbers = random.choice((1, 6, 8), n)
+    moved = [0.1 * np.sin(0.15 * t * np.sqrt(springs) + speed) for t in range(frames)]
+    positions = np.concatenate([start + move for move in moved])
+    energies = np.array([0.5 * (springs * move**2).sum() for move in moved])
+    forces = np.concatenate([-springs * move for move in moved])
+    table = replace(analysis.structures, n_atoms=np.full(frames, n))
+    noise = random.normal(size=forces.shape)
+    return replace(
+        analysis,
+        structures=table,
+        numbers=np.tile(numbers, frames),
+        positions=positions,
+        labels={
+            "energy": Label(
+                "energy", "eV", False, True, energies[:, None],
+                energies[:, None] + 0.001 * random.normal(size=(frames, 1)), np.zeros(frames),
+            ),
+            "energy.forces": Label("energy.forces", "eV/Å", True, False, forces, forces + 0.03 * noise),
+        },
+    )  # fmt: skip
+
+
+def test_forces_that_do_not_match_the_slope_of_the_energies_along_a_trajectory() -> None:
+    good = trajectory()
+    assert "slope" not in by_kind(good)
+    good.labels["energy.forces"].reference[good.rows("energy.forces", 40)] *= -1.0
+    (finding,) = by_kind(good)["slope"]
+    assert set(finding.structures) == {40} and "do not match the slope" in finding.text
+
+
+def test_of_data_without_energies_or_forces_nothing_breaks() -> None:
+    analysis = made_up(30)
+    assert isinstance(findings(replace(analysis, labels={"energy": analysis.labels["energy"]})), list)
+    assert findings(replace(analysis, labels={})) == []
+    label = analysis.labels["energy"]
+    unknown = replace(label, reference=np.full_like(label.reference, np.nan))
+    assert findings(replace(analysis, labels={"energy": unknown})) == []

@@ -18,6 +18,7 @@ from mace_app.ui.times import clock
 
 MOST = 20
 MISSING = "–"
+LONG_BYTES = 20 << 20
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,16 @@ def _compared(space: Workspace, chosen: Sequence[str]) -> tuple[list[Compared], 
 
 def _curves(compared: Sequence[Compared]) -> None:
     courses, problems = [], []
-    for entry in compared:
+    bar = st.empty()
+    for number, entry in enumerate(compared):
+        reader = reader_of(entry.run)
+        if reader.unread > LONG_BYTES:
+            bar.progress(number / len(compared), text=f"Reading the course of {markdown(entry.title)} …")
         try:
-            courses.append(charts.Course(entry.title, reader_of(entry.run).refresh()))
+            courses.append(charts.Course(entry.title, reader.refresh()))
         except JobsError as error:
             problems.append(error)
+    bar.empty()
     for problem in problems:
         failure("The metrics of a run can't be read", problem)
     st.header("Learning", anchor=False)

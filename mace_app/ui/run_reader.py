@@ -53,6 +53,12 @@ class RunReader:
         self.history.refresh()
         return self.history
 
+    @property
+    def unread(self) -> int:
+        """Bytes of metrics that are new."""
+        found = signature(self.run.metrics_file)
+        return found[1] - self.history.offset if found is not None else 0
+
     def parity(self) -> Parity | None:
         return self.kept("parity", signature(self.run.parity_file), self.run.parity)
 
@@ -63,7 +69,7 @@ class RunReader:
         return self._kept[name][1]  # type: ignore[return-value]
 
 
-@st.cache_resource(show_spinner=False, max_entries=64)
+@st.cache_resource(show_spinner=False, max_entries=24)
 def _history(path: str) -> MetricsHistory:
     """One serves all sessions of a server: a long training fills some tens of megabytes."""
     return MetricsHistory(Path(path))

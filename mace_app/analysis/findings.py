@@ -76,13 +76,14 @@ def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:
         for name in np.unique(names):
             members = (names == name) & np.isfinite(errors)
             others = (names != name) & np.isfinite(errors)
-            if members.sum() < 3 or others.sum() < 3 or frozenset(np.flatnonzero(members)) in told:
+            few, many = (frozenset(np.flatnonzero(chosen).tolist()) for chosen in (members, others))
+            if len(few) < 3 or len(many) < len(few) or few in told or many in told:
                 continue
             middle, spread = robust_spread(errors[others])
             own, own_spread = robust_spread(errors[members])
             shift = own - middle
-            if abs(shift) > max(5 * max(spread, own_spread), 1e-3) and members.sum() <= others.sum():
-                told.append(frozenset(np.flatnonzero(members)))
+            if abs(shift) > max(5 * max(spread, own_spread), 1e-3):
+                told.append(few)
                 # The label lies opposite to the error of the prediction.
                 yield Finding(
                     "shift",

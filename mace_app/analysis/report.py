@@ -46,7 +46,8 @@ def html_report(analysis: Analysis, how: Print | None = None) -> str:
     title = escape(f"Errors of {name}")
     policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
     top = (
-        f'<meta charset="utf-8"><title>{title}</title><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta charset="utf-8"><title>{title}</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}"><style>{_STYLE}</style>'
     )
     lines = "\n".join([*head, *body])

@@ -29,14 +29,11 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def analysis() -> Analysis:
-    found = made_up(80)
-    found.labels["energy"].reference[40:, 0] += (
-        0.3 * found.structures.n_atoms[40:] * (found.structures.group[40:] == "warm")
-    )
+    found = made_up(80, groups=("warm", "cold", "cold"))
+    found.labels["energy"].reference[:, 0] += 0.3 * found.structures.n_atoms * (found.structures.group == "warm")
     unknown = np.full((80, 1), np.nan)
-    return replace(
-        found, labels={**found.labels, "mtt::gap": Label("mtt::gap", "eV", False, False, unknown, 0 * unknown)}
-    )
+    gap = Label("mtt::gap", "eV", False, False, unknown, 0 * unknown)
+    return replace(found, labels={**found.labels, "mtt::gap": gap})
 
 
 def test_it_has_the_findings_the_tables_and_a_figure_of_each_kind(analysis: Analysis) -> None:

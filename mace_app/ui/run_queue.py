@@ -7,6 +7,7 @@ import streamlit as st
 from mace_app.jobs import Job, JobsError, RunFolder, Workspace
 from mace_app.jobs.queue import Move
 from mace_app.options import OptionsError
+from mace_app.ui.device_choice import HELP, device_names, device_title
 from mace_app.ui.run_notices import act
 from mace_app.ui.state import failure
 from mace_app.ui.text import code, count, markdown
@@ -14,7 +15,6 @@ from mace_app.ui.text import code, count, markdown
 MOST_SHOWN = 10
 MOVES: dict[str, Move] = {"Start next": "first", "Move up": "up", "Move down": "down", "Move to the end": "last"}
 HOLD, RELEASE, DEVICE = "Hold", "Let it go", "Device …"
-DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
 def waiting_jobs(space: Workspace) -> list[Job]:
@@ -102,12 +102,9 @@ def waiting_menu(space: Workspace, identifier: str, name: str, job: Job, number:
 @st.dialog("Where shall it run?")
 def _choose_device(space: Workspace, identifier: str, name: str, now: str) -> None:
     st.markdown(f"**{markdown(name)}** waits for {code(now)}.")
+    names = device_names(now)
     device = st.selectbox(
-        "Device",
-        DEVICES if now in DEVICES else (*DEVICES, now),
-        index=DEVICES.index(now) if now in DEVICES else len(DEVICES),
-        accept_new_options=True,
-        help="`auto` takes a GPU where there is one, otherwise the CPU; `cuda:1` names one GPU.",
+        "Device", names, index=names.index(now), format_func=device_title, accept_new_options=True, help=HELP
     )
     if st.button("Change", type="primary") and device is not None:
         try:

@@ -3,10 +3,19 @@
 import html
 import re
 
-# What Markdown, Streamlit's directives and automatic links give a meaning anywhere, and at the start of a line.
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>~$:|#!&^=@]|(?<=www)\.)", re.IGNORECASE)
+# What Markdown and Streamlit's directives give a meaning anywhere, and at the start of a line.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>~$:|#!&^=@])")
 _LEADING = re.compile(r"^(\d*)([-+.)])")
 _CODE = re.compile(r"`([^`]*)`")
+# What becomes an icon, an emoji, a link or an arrow even behind backslashes, because it is looked for in the finished
+# text: `:material/home:`, `:smile:`, `https://`, `www.`, an address of e-mail, ` -> `. An invisible character that
+# joins words keeps its halves apart.
+_TAKEN_APART = re.compile(
+    r"(?<=:)(?=material/|[\w+-]+:|//)|(?<=www)(?=\.)|(?<=[\w.+-])(?=@[\w-])"
+    r"|(?<=(?<!\S)[<>~-])(?=(?:->|[>=-])(?!\S))",
+    re.IGNORECASE,
+)
+_JOINER = "\u2060"
 
 
 def markdown(text: object) -> str:
@@ -16,7 +25,7 @@ def markdown(text: object) -> str:
 
 def code(text: object) -> str:
     """Any text as inline code in Markdown; backticks inside become apostrophes."""
-    plain = " ".join(str(text).split()).replace("`", "'")
+    plain = " ".join(str(text).split()).replace("`", "'").replace(":material/", f":{_JOINER}material/")
     return f"`{plain}`" if plain else ""
 
 
@@ -35,7 +44,7 @@ def sentence_markdown(sentence: str) -> str:
 
 
 def _escape(part: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", part.replace("\n", " "))
+    return _MARKDOWN.sub(r"\\\1", _TAKEN_APART.sub(_JOINER, part.replace("\n", " ")))
 
 
 def number(value: float) -> str:

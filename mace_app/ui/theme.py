@@ -25,9 +25,11 @@ html, body, input, textarea, button, code, pre { font-feature-settings: "calt" 0
 ul.problems { padding-left: 1.2rem; }
 ul.problems li { margin: 0.2rem 0; }
 .field-error code, ul.problems code { color: inherit; background: light-dark(#fbeae9, #3a2020); padding: 0 0.25em; }
+/* Dialogs and menus lie beside the app in the document, where Streamlit does not say which scheme it has. */
+:root { color-scheme: SCHEME; }
 </style>"""
 
 
 def page_style() -> None:
     """Insert the style rules that hold on every page."""
-    st.html(_STYLE)
+    st.html(_STYLE.replace("SCHEME", st.context.theme.type or "light dark"))

@@ -21,7 +21,13 @@ LOG_LINES = 200
 
 
 # Streamlit's sign of a script at work would flicker with every look at the files, and its "Stop" stops no training.
-_STYLE = '<style>[data-testid="stStatusWidget"] { display: none; }</style>'
+# On a narrow window the menu of a waiting run stays beside its name.
+_STYLE = """<style>
+[data-testid="stStatusWidget"] { display: none; }
+[class*="st-key-queue-line-"] { flex-wrap: nowrap; }
+[class*="st-key-queue-line-"] > :first-child { min-width: 0; flex-shrink: 1; }
+[class*="st-key-queue-line-"] > :last-child { flex-shrink: 0; }
+</style>"""
 
 
 def runs_page(space: Workspace) -> None:

@@ -72,7 +72,13 @@ def _line(space: Workspace, job: Job, number: int, of: int) -> None:
         name = run.info().name
     except JobsError:
         name = run.id
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True,
+        vertical_alignment="center",
+        horizontal_alignment="distribute",
+        gap="small",
+        key=f"queue-line-{run.id}",
+    ):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.markdown(f"{number}. {markdown(name)}")
             if job.held:
@@ -87,7 +93,7 @@ def waiting_menu(space: Workspace, identifier: str, name: str, job: Job, number:
     options = [word for word, where in MOVES.items() if (number > 1 if where in ("first", "up") else number < of)]
     options += [RELEASE if job.held else HOLD, DEVICE]
     chosen = st.menu_button(
-        "Queue", options, icon=":material/low_priority:", key=f"queue-{identifier}", help="Its turn and its device."
+        "Queue", options, icon=":material/low_priority:", key=f"queue-{identifier}", help=f"Turn and device of {markdown(name)}."
     )
     if chosen in MOVES:
         act(partial(space.move_run, identifier, MOVES[chosen]), f"Moved {name}.")

@@ -56,4 +56,9 @@ def number(value: float) -> str:
 def count(amount: int, singular: str, plural: str | None = None) -> str:
     """`1 structure`, `950 structures`, with thin spaces between thousands."""
     word = singular if amount == 1 else (plural or f"{singular}s")
-    return f"{amount:,}".replace(",", "\u202f") + f" {word}"
+    return f"{digits(amount)} {word}"
+
+
+def digits(amount: int) -> str:
+    """`950`, `123 456`, with thin spaces between thousands."""
+    return f"{amount:,}".replace(",", "\u202f")

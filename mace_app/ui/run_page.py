@@ -14,7 +14,7 @@ from mace_app.ui.run_compare import compare_page
 from mace_app.ui.run_list import list_page, revive, show_left_out
 from mace_app.ui.run_live import live_charts, live_status
 from mace_app.ui.state import STATE_COLOURS, failure
-from mace_app.ui.text import code, count, markdown, sentence_markdown
+from mace_app.ui.text import badge_label, code, count, markdown, sentence_markdown
 from mace_app.ui.times import clock, file_size
 
 LOG_LINES = 200
@@ -123,7 +123,7 @@ def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
         if info.archived:
             st.badge("archived", icon=":material/archive:", color="gray")
         for tag in info.tags:
-            st.badge(markdown(tag), color="blue")
+            st.badge(badge_label(tag), color="blue")
     if info.note:
         st.caption("  \n".join(markdown(line) for line in info.note.splitlines()))
     _origin(run)

@@ -10,7 +10,7 @@ from mace_app.options import OptionsError
 from mace_app.ui.device_choice import HELP, device_names, device_title
 from mace_app.ui.run_notices import act
 from mace_app.ui.state import failure
-from mace_app.ui.text import code, count, markdown
+from mace_app.ui.text import badge_label, code, count, markdown
 
 MOST_SHOWN = 10
 MOVES: dict[str, Move] = {"Start next": "first", "Move up": "up", "Move down": "down", "Move to the end": "last"}
@@ -84,7 +84,7 @@ def _line(space: Workspace, job: Job, number: int, of: int) -> None:
             if job.held:
                 st.badge("on hold", icon=":material/pause:", color="orange")
             if job.requested_device not in (None, "auto"):
-                st.badge(markdown(job.requested_device), color="gray")
+                st.badge(badge_label(job.requested_device), color="gray")
         waiting_menu(space, run.id, name, job, number, of)
 
 
@@ -93,7 +93,11 @@ def waiting_menu(space: Workspace, identifier: str, name: str, job: Job, number:
     options = [word for word, where in MOVES.items() if (number > 1 if where in ("first", "up") else number < of)]
     options += [RELEASE if job.held else HOLD, DEVICE]
     chosen = st.menu_button(
-        "Queue", options, icon=":material/low_priority:", key=f"queue-{identifier}", help=f"Turn and device of {markdown(name)}."
+        "Queue",
+        options,
+        icon=":material/low_priority:",
+        key=f"queue-{identifier}",
+        help=f"Turn and device of {markdown(name)}.",
     )
     if chosen in MOVES:
         act(partial(space.move_run, identifier, MOVES[chosen]), f"Moved {name}.")

@@ -23,6 +23,11 @@ def markdown(text: object) -> str:
     return _LEADING.sub(r"\1\\\2", _escape(" ".join(str(text).split())))
 
 
+def badge_label(text: object) -> str:
+    """The same for ``st.badge``, which puts its own backslashes before square brackets: ours would undo them."""
+    return markdown(text).replace(r"\[", "[").replace(r"\]", "]")
+
+
 def code(text: object) -> str:
     """Any text as inline code in Markdown; backticks inside become apostrophes."""
     plain = " ".join(str(text).split()).replace("`", "'").replace(":material/", f":{_JOINER}material/")

@@ -1,4 +1,4 @@
-from mace_app.ui.text import code, count, markdown, number, sentence_html, sentence_markdown
+from mace_app.ui.text import badge_label, code, count, markdown, number, sentence_html, sentence_markdown
 
 
 def test_text_from_a_file_keeps_no_markdown_meaning() -> None:
@@ -6,6 +6,7 @@ def test_text_from_a_file_keeps_no_markdown_meaning() -> None:
     assert [markdown(text) for text in ("- a", "1. a", "MACE's .5")] == [r"\- a", r"1\. a", "MACE's .5"]
     assert markdown("two\n# lines") == r"two \# lines"
     assert code("a`b\nc") == "`a'b c`"
+    assert badge_label(r"[a](x) \[ *b*") == r"[a](x) \\[ \*b\*", "Streamlit puts a backslash before each bracket"
 
 
 def test_what_is_looked_for_in_the_finished_text_is_kept_apart() -> None:

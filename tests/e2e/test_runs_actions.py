@@ -15,6 +15,7 @@ from mace_app.jobs import Job, RunFolder, Workspace
 
 pytestmark = pytest.mark.browser
 Ready = Callable[..., None]
+Choose = Callable[[str, str], None]
 StartServer = Callable[..., Any]
 PATIENCE_SECONDS = 20.0
 CARDS = "GPU 0: NVIDIA A100 80GB PCIe (UUID: GPU-aa)\nGPU 1: NVIDIA H100 PCIe (UUID: GPU-bb)\n"
@@ -46,9 +47,16 @@ def eventually(fact: Callable[[], object], page: Page) -> None:
         page.wait_for_timeout(50)
 
 
-def choose(page: Page, menu: str, entry: str) -> None:
-    page.locator(f".st-key-{menu}").get_by_role("button").click()
-    page.get_by_role("menuitem", name=entry, exact=True).click()
+@pytest.fixture
+def choose(page: Page, ready: Ready) -> Choose:
+    """``choose(menu, entry)``, once the page stands still: what is drawn anew closes its menus."""
+
+    def choose(menu: str, entry: str) -> None:
+        ready(page)
+        page.locator(f".st-key-{menu}").get_by_role("button").click()
+        page.get_by_role("menuitem", name=entry, exact=True).click()
+
+    return choose
 
 
 def opened(page: Page, title: str) -> Locator:
@@ -91,7 +99,7 @@ def num_epochs(run: RunFolder) -> int:
 
 
 def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one_is_stopped(
-    space: Workspace, cards: dict[str, str], start_server: StartServer, page: Page, ready: Ready
+    space: Workspace, cards: dict[str, str], start_server: StartServer, page: Page, ready: Ready, choose: Choose
 ) -> None:
     running = make_run(space, "at work", "running")
     pose_as_worker(running)
@@ -112,18 +120,18 @@ def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one
     expect(queue).to_contain_text("3 runs waiting")
 
     lines = queue.locator("[class*=st-key-queue-line-]")
-    choose(page, f"queue-{third.id}", "Start next")
+    choose(f"queue-{third.id}", "Start next")
     expect(lines).to_contain_text(["third", "first", "second"])
     assert order() == [third.id, first.id, second.id]
-    choose(page, f"queue-{first.id}", "Move down")
+    choose(f"queue-{first.id}", "Move down")
     expect(lines).to_contain_text(["third", "second", "first"])
     assert order() == [third.id, second.id, first.id]
 
-    choose(page, f"queue-{second.id}", "Hold")
+    choose(f"queue-{second.id}", "Hold")
     expect(page.get_by_text("On hold, number 2")).to_be_visible()
     assert [job(run).held for run in (first, second, third)] == [False, True, False]
 
-    choose(page, f"queue-{second.id}", "Device …")
+    choose(f"queue-{second.id}", "Device …")
     dialog = opened(page, "Where shall it run?")
     dialog.get_by_role("combobox").click()
     expect(page.get_by_role("option")).to_have_text(
@@ -142,7 +150,7 @@ def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one
     queue.get_by_role("button", name="Let the queue go on").click()
     expect(page.get_by_text("Waiting, number 1")).to_be_visible()
     assert not space.queue.paused
-    choose(page, f"queue-{second.id}", "Let it go")
+    choose(f"queue-{second.id}", "Let it go")
     expect(page.get_by_text("Waiting, number 2")).to_be_visible()
     assert not job(second).held
 
@@ -155,11 +163,11 @@ def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one
     expect(actions.get_by_role("button", name="Stopping …")).to_be_disabled()
     request = running.path / "stop.request"
     assert request.read_text() == "best\n" and running.info().state == "stopping"
-    choose(page, "run-more", "Stop at once")
+    choose("run-more", "Stop at once")
     opened(page, "Stop at once?").get_by_role("button", name="Let it go on").click()
     closed(page)
     assert request.read_text() == "best\n"
-    choose(page, "run-more", "Stop at once")
+    choose("run-more", "Stop at once")
     opened(page, "Stop at once?").get_by_role("button", name="Stop at once").click()
     closed(page)
     eventually(lambda: request.read_text() == "now\n", page)
@@ -167,7 +175,7 @@ def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one
 
 
 def test_runs_are_compared_named_archived_trained_longer_deleted_and_imported(
-    space: Workspace, start_server: StartServer, page: Page, ready: Ready
+    space: Workspace, start_server: StartServer, page: Page, ready: Ready, choose: Choose
 ) -> None:
     small = finished(space, "small", 0.004)
     medium = finished(space, "medium", 0.002, r_max="5.0")
@@ -177,7 +185,7 @@ def test_runs_are_compared_named_archived_trained_longer_deleted_and_imported(
     page.get_by_role("link", name="small").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("small")
 
-    choose(page, "run-more", "Compare")
+    choose("run-more", "Compare")
     expect(page.get_by_role("heading", level=1)).to_have_text("Compare runs")
     for name in ("medium", "large"):
         page.locator(".st-key-compare-runs").get_by_role("combobox").click()
@@ -194,6 +202,7 @@ def test_runs_are_compared_named_archived_trained_longer_deleted_and_imported(
         }""",
         arg=names,
     )
+    ready(page)
     errors, differing = page.get_by_test_id("stTable").all()
     assert ["Validation: Energy MAE (meV/atom)", "4.00", "2.00", "3.00"] in cells(errors)
     expect(errors.locator("strong")).to_have_text("2.00")
@@ -212,7 +221,7 @@ def test_runs_are_compared_named_archived_trained_longer_deleted_and_imported(
     expect(page.get_by_role("heading", level=1)).to_have_text("smallest of all")
     assert small.info().name == "smallest of all"
 
-    choose(page, "run-more", "Tags and note")
+    choose("run-more", "Tags and note")
     dialog = opened(page, "Tags and note")
     dialog.get_by_role("combobox", name="Tags").click()
     for tag in ("paper", "cutoff 4 Å"):
@@ -225,18 +234,20 @@ def test_runs_are_compared_named_archived_trained_longer_deleted_and_imported(
     expect(page.get_by_text("Second *line*.")).to_be_visible()
     assert (small.info().tags, small.info().note) == (["paper", "cutoff 4 Å"], "First line.\nSecond *line*.")
 
-    choose(page, "run-more", "Archive")
+    choose("run-more", "Archive")
     expect(page.locator(".st-key-run-header")).to_contain_text("archived")
     assert small.info().archived
     page.get_by_role("button", name="All runs").click()
     expect(page.get_by_role("link", name="large")).to_be_visible()
     expect(page.get_by_role("link", name="smallest of all")).to_have_count(0)
+    ready(page)
     page.get_by_role("radio", name="Archived").click()
+    expect(page.get_by_role("radio", name="Archived")).to_be_checked()
     page.get_by_role("link", name="smallest of all").click()
-    choose(page, "run-more", "Bring back from the archive")
+    choose("run-more", "Bring back from the archive")
     eventually(lambda: not small.info().archived, page)
 
-    choose(page, "run-more", "Train longer")
+    choose("run-more", "Train longer")
     dialog = opened(page, "Train longer")
     expect(dialog).to_contain_text("has done 60 epochs of 60")
     dialog.get_by_label("Epochs in all").fill("90")

@@ -115,6 +115,7 @@ def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one
         return found
 
     assert order() == [first.id, second.id, third.id]
+    page.emulate_media(color_scheme="dark")
     page.goto(f"{start_server(cards).url}/runs")
     queue = page.locator(".st-key-run-queue")
     expect(queue).to_contain_text("3 runs waiting")
@@ -138,7 +139,9 @@ def test_waiting_runs_are_put_in_order_held_and_sent_elsewhere_and_a_running_one
         ["auto", "cpu", "cuda", "cuda:0 · NVIDIA A100 80GB PCIe", "cuda:1 · NVIDIA H100 PCIe"]
     )
     page.get_by_role("option", name="cuda:1 · NVIDIA H100 PCIe").click()
-    dialog.get_by_role("button", name="Change").click()
+    change = dialog.get_by_role("button", name="Change")
+    expect(change).to_have_css("color", "rgb(15, 22, 38)")  # dark on the dark theme's light blue, in dialogs too
+    change.click()
     closed(page)
     assert job(second).requested_device == second.options().device == second.info().device == "cuda:1"
     assert job(first).requested_device == first.options().device == "cpu"

@@ -1,5 +1,6 @@
 """Run folders in every state, written through the same class that training writes them with."""
 
+import json
 import math
 import os
 from dataclasses import replace
@@ -10,6 +11,7 @@ import numpy as np
 
 from mace_app.files import write_json
 from mace_app.jobs import RunFolder, Workspace
+from mace_app.jobs.checkpoint_files import KEY
 from mace_app.jobs.processes import ProcessIdentity
 from mace_app.options import parse_options
 
@@ -176,6 +178,12 @@ def finish(run: RunFolder, model: bytes = b"") -> None:
     checkpoint.write_bytes(b"weights" * 1000)
     if model:
         run.model_file.write_bytes(model)
+
+
+def write_last_checkpoint(run: RunFolder, epoch: int) -> None:
+    """One without tensors, of the end of this epoch: enough to be asked how far the run came."""
+    header = json.dumps({"__metadata__": {KEY: json.dumps({"epoch": epoch, "step": 0})}}).encode()
+    run.checkpoint_path("last").write_bytes(len(header).to_bytes(8, "little") + header)
 
 
 def full_workspace(root: Path) -> Workspace:

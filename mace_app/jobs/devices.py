@@ -4,9 +4,19 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 NVIDIA_SMI_TIMEOUT_SECONDS = 20
 REMEMBERED = "MACE_APP_STARTERS_CUDA_VISIBLE_DEVICES"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A line of ``nvidia-smi -L``; ``parts`` are the instances of a card that is split (MIG)."""
+
+    uuid: str
+    title: str
+    parts: tuple["Card", ...] = ()
 
 
 def detect_devices() -> dict[str, dict[str, str]]:
@@ -14,15 +24,25 @@ def detect_devices() -> dict[str, dict[str, str]]:
 
     ``CUDA_VISIBLE_DEVICES``, if set, decides; otherwise ``nvidia-smi -L`` is asked; without it there is no cuda device.
     """
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [name.strip() for name in visible.split(",") if name.strip()] if visible is not None else _nvidia_devices()
-    if "-1" in names:  # CUDA's own rule: an invalid entry hides itself and all that follow
-        names = names[: names.index("-1")]
+    names = _visible_names()
+    if names is None:
+        names = [card.uuid for card in _whole_or_parts(_nvidia_cards())]
     cuda = {
         f"cuda:{index}": {"CUDA_VISIBLE_DEVICES": name, "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
         for index, name in enumerate(names)
     }
     return {"cpu": {}, **cuda}
+
+
+def cuda_titles() -> dict[str, str]:
+    """The cuda devices of ``detect_devices`` with what they are called, such as ``NVIDIA A100 80GB PCIe``.
+
+    Empty where ``nvidia-smi`` does not know the device that ``CUDA_VISIBLE_DEVICES`` names.
+    """
+    cards, names = _nvidia_cards(), _visible_names()
+    usable = _whole_or_parts(cards)
+    titles = [card.title for card in usable] if names is None else [_title_of(name, cards) for name in names]
+    return {f"cuda:{index}": title for index, title in enumerate(titles)}
 
 
 def fitting_devices(requested: str | None, devices: Sequence[str]) -> list[str]:
@@ -70,7 +90,29 @@ def without_restriction(environment: Mapping[str, str]) -> dict[str, str]:
     return variables
 
 
-def _nvidia_devices() -> list[str]:
+def _visible_names() -> list[str] | None:
+    """What ``CUDA_VISIBLE_DEVICES`` lets through; None if it is not set."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return None
+    names = [name.strip() for name in visible.split(",") if name.strip()]
+    # CUDA's own rule: an invalid entry hides itself and all that follow.
+    return names[: names.index("-1")] if "-1" in names else names
+
+
+def _title_of(name: str, cards: Sequence[Card]) -> str:
+    """CUDA takes the number of a card, or the beginning of the UUID of a card or a part."""
+    if name.isdecimal():
+        return cards[int(name)].title if int(name) < len(cards) else ""
+    known = [entry for card in cards for entry in (card, *card.parts)]
+    return next((entry.title for entry in known if entry.uuid.startswith(name)), "")
+
+
+def _whole_or_parts(cards: Sequence[Card]) -> list[Card]:
+    return [entry for card in cards for entry in (card.parts or (card,))]
+
+
+def _nvidia_cards() -> list[Card]:
     if shutil.which("nvidia-smi") is None:
         return []
     try:
@@ -82,16 +124,17 @@ def _nvidia_devices() -> list[str]:
     return parse_nvidia_list(answer.stdout) if answer.returncode == 0 else []
 
 
-def parse_nvidia_list(text: str) -> list[str]:
-    """UUIDs from ``nvidia-smi -L``: of each card, or, where a card is split (MIG), of its instances."""
-    cards: list[list[str]] = []
+def parse_nvidia_list(text: str) -> list[Card]:
+    """The cards that ``nvidia-smi -L`` lists, with their parts."""
+    cards: list[Card] = []
     for line in text.splitlines():
-        _, mark, rest = line.partition("(UUID: ")
+        before, mark, rest = line.partition("(UUID: ")
         if not mark:
             continue
         uuid = rest.split(")")[0]
         if line.startswith("GPU "):
-            cards.append([uuid])
+            cards.append(Card(uuid, before.partition(":")[2].strip()))
         elif cards:
-            cards[-1].append(uuid)
-    return [uuid for card in cards for uuid in (card[1:] or card)]
+            title = " ".join([cards[-1].title, *before.partition("Device")[0].split()])
+            cards[-1] = replace(cards[-1], parts=(*cards[-1].parts, Card(uuid, title)))
+    return cards

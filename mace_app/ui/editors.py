@@ -10,6 +10,7 @@ from mace_app.options import OptionField, option_fields
 from mace_app.options.loggers import WandbOptions
 from mace_app.ui import conversions, loss_editor
 from mace_app.ui.charts.style import readable
+from mace_app.ui.device_choice import device_names, device_title
 from mace_app.ui.draft import Loc
 from mace_app.ui.elements import symbol
 from mace_app.ui.forms import Editor, Form, forget_widgets, if_shown
@@ -368,8 +369,9 @@ def _more_head(form: Form, item: OptionField, place: Loc, name: str) -> None:
 def device(form: Form, item: OptionField, loc: Loc) -> None:
     current = str(form.value(item, loc))
     bound = form.bound(item, loc, current, str)
-    names = list(dict.fromkeys(["auto", "cpu", "cuda", current]))
-    st.selectbox(form.label(item, loc), names, accept_new_options=True, **bound)
+    st.selectbox(
+        form.label(item, loc), device_names(current), format_func=device_title, accept_new_options=True, **bound
+    )
 
 
 def wandb(form: Form, item: OptionField, loc: Loc) -> None:

@@ -132,7 +132,9 @@ def licence_badge(folder: FoundationFolder, facts: Mapping[str, Any] | None) -> 
         st.badge("MIT licence", color="gray", icon=":material/license:")
     elif licence:
         st.markdown(
-            f":orange-badge[:material/license: [academic use only (ASL)]({ASL_ADDRESS})]", width="content", help=licence
+            f":orange-badge[:material/license: [academic use only (ASL)]({ASL_ADDRESS})]",
+            width="content",
+            help=markdown(licence),
         )
     elif facts is not None:
         st.badge(

@@ -1,6 +1,8 @@
-"""Imports what the pages need while the server starts, so that the first visitor doesn't wait for it."""
+"""Imports and looks for what the pages need while the server starts, so that the first visitor doesn't wait for it."""
 
 import importlib
+
+from mace_app.ui.device_choice import look_for_devices
 
 MODULES = (
     "mace_app.data",
@@ -21,5 +23,6 @@ MODULES = (
 
 
 def preload() -> None:
+    look_for_devices()
     for module in MODULES:
         importlib.import_module(module)

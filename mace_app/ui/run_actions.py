@@ -221,15 +221,15 @@ def _rename(space: Workspace, run: RunFolder, info: RunInfo) -> None:
 @st.dialog("Delete the run?")
 def confirm_delete(space: Workspace, run: RunFolder, name: str) -> None:
     """Ask once, then delete the folder, or move it out of the app, and go back to the list."""
-    st.markdown(
-        f"**{markdown(name)}** goes away for good: its log, checkpoints, report and exported model. "
+    words = st.container()
+    keep = st.toggle("Keep its files")
+    words.markdown(
+        f"**{markdown(name)}** leaves the app. Its folder goes to {code(space.root / 'removed')}, and can be imported "
+        "again from there."
+        if keep
+        else f"**{markdown(name)}** goes away for good: its log, checkpoints, report and exported model. "
         "The data it was trained on stay."
     )
-    keep = st.toggle(
-        "Keep its files", help="The run leaves the app; its folder is moved, and can be imported again from there."
-    )
-    if keep:
-        st.caption(f"Its folder goes to {code(space.root / 'removed')}.")
     with st.container(horizontal=True):
         label = "Remove from the app" if keep else "Delete for good"
         if st.button(label, type="primary", icon=":material/delete:", key="delete-run"):

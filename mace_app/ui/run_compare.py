@@ -13,7 +13,7 @@ from mace_app.ui.live_plotly import live_plotly
 from mace_app.ui.report_tables import SPLITS, option_name, option_text
 from mace_app.ui.run_reader import elapsed, reader_of, run_glances
 from mace_app.ui.state import failure
-from mace_app.ui.text import markdown, sentence_markdown
+from mace_app.ui.text import digits, markdown, sentence_markdown
 from mace_app.ui.times import clock
 
 MOST = 20
@@ -141,7 +141,7 @@ def _errors(compared: Sequence[Compared]) -> None:
         "State": [str(entry.info.state) for entry in compared],
         "Best epoch": [MISSING if e.info.best_epoch is None else str(e.info.best_epoch) for e in compared],
         "Time": [elapsed(entry.info) or MISSING for entry in compared],
-        "Weights": [MISSING if e.info.parameters is None else f"{e.info.parameters:,}" for e in compared],
+        "Weights": [MISSING if e.info.parameters is None else digits(e.info.parameters) for e in compared],
     }
     for name, values in facts.items():
         rows.append({"": name, **_by_title([entry.title for entry in compared], values)})
@@ -151,7 +151,7 @@ def _errors(compared: Sequence[Compared]) -> None:
 
 
 def error_comparison(titles: Sequence[str], reports: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """One row a split and label, one column a run; the smallest MAE of a row is bold."""
+    """One row a split and label, one column a run; the smallest MAE of a row is bold, where they differ."""
     places = dict.fromkeys(
         (split, label)
         for split in SPLITS
@@ -170,8 +170,8 @@ def error_comparison(titles: Sequence[str], reports: Sequence[Mapping[str, Any]]
             text = MISSING if value is None else charts.three_digits(value * unit.factor)
             if value is not None and not unit.text and error.get("unit"):
                 text += f" {markdown(error['unit'])}"
-            shown.append(f"**{text}**" if len(known) > 1 and value == min(known) else text)
-        name = f"{SPLITS[split]}: {markdown(charts.title_of(label))} MAE{markdown(unit.in_brackets())}"
+            shown.append(f"**{text}**" if len(set(known)) > 1 and value == min(known) else text)
+        name = f"{SPLITS[split]}: {markdown(charts.title_of(label))} MAE {markdown(unit.in_brackets())}".strip()
         rows.append({"": name, **_by_title(titles, shown)})
     return rows
 

@@ -31,7 +31,7 @@ def list_page(space: Workspace) -> None:
         st.markdown(
             "Nothing has been trained here yet. A run appears the moment it is started, and can be watched live."
         )
-        with st.container(horizontal=True):
+        with st.container(horizontal=True, vertical_alignment="center"):
             st.page_link(page("train"), label="Train a model", icon=":material/model_training:")
             st.page_link(page("datasets"), label="Add data first", icon=":material/database:")
             _import_button(space)
@@ -47,8 +47,9 @@ def _filters(space: Workspace, glances: list[RunGlance]) -> tuple[str, str]:
     groups = [*GROUPS, *([ARCHIVED] if any(glance.archived for glance in glances) else [])]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         if len(glances) >= FILTER_FROM or ARCHIVED in groups:
-            group = st.segmented_control("Show", groups, default="All", required=True, key="runs-group") or "All"
-            words = st.text_input("Name or tag contains", key="runs-words", width=260)
+            chosen = st.segmented_control("Show", groups, default="All", required=True, wrap=True, key="runs-group")
+            group = chosen or "All"
+            words = st.text_input("Name or tag contains", key="runs-words", width=220)
         if len(glances) > 1 and st.button("Compare", icon=":material/compare:", key="runs-compare"):
             st.query_params["compare"] = ""
             st.rerun()

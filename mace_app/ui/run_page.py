@@ -14,14 +14,20 @@ from mace_app.ui.run_compare import compare_page
 from mace_app.ui.run_list import list_page, revive, show_left_out
 from mace_app.ui.run_live import live_charts, live_status
 from mace_app.ui.state import STATE_COLOURS, failure
-from mace_app.ui.text import code, count, markdown, sentence_markdown
+from mace_app.ui.text import badge_label, code, count, markdown, sentence_markdown
 from mace_app.ui.times import clock, file_size
 
 LOG_LINES = 200
 
 
 # Streamlit's sign of a script at work would flicker with every look at the files, and its "Stop" stops no training.
-_STYLE = '<style>[data-testid="stStatusWidget"] { display: none; }</style>'
+# On a narrow window the menu of a waiting run stays beside its name.
+_STYLE = """<style>
+[data-testid="stStatusWidget"] { display: none; }
+[class*="st-key-queue-line-"] { flex-wrap: nowrap; }
+[class*="st-key-queue-line-"] > :first-child { min-width: 0; flex-shrink: 1; }
+[class*="st-key-queue-line-"] > :last-child { flex-shrink: 0; }
+</style>"""
 
 
 def runs_page(space: Workspace) -> None:
@@ -117,7 +123,7 @@ def _header(space: Workspace, run: RunFolder, info: RunInfo) -> None:
         if info.archived:
             st.badge("archived", icon=":material/archive:", color="gray")
         for tag in info.tags:
-            st.badge(markdown(tag), color="blue")
+            st.badge(badge_label(tag), color="blue")
     if info.note:
         st.caption("  \n".join(markdown(line) for line in info.note.splitlines()))
     _origin(run)

@@ -7,14 +7,14 @@ import streamlit as st
 from mace_app.jobs import Job, JobsError, RunFolder, Workspace
 from mace_app.jobs.queue import Move
 from mace_app.options import OptionsError
+from mace_app.ui.device_choice import HELP, device_names, device_title
 from mace_app.ui.run_notices import act
 from mace_app.ui.state import failure
-from mace_app.ui.text import code, count, markdown
+from mace_app.ui.text import badge_label, code, count, markdown
 
 MOST_SHOWN = 10
 MOVES: dict[str, Move] = {"Start next": "first", "Move up": "up", "Move down": "down", "Move to the end": "last"}
 HOLD, RELEASE, DEVICE = "Hold", "Let it go", "Device …"
-DEVICES = ("auto", "cpu", "cuda", "cuda:0", "cuda:1", "cuda:2", "cuda:3")
 
 
 def waiting_jobs(space: Workspace) -> list[Job]:
@@ -72,13 +72,19 @@ def _line(space: Workspace, job: Job, number: int, of: int) -> None:
         name = run.info().name
     except JobsError:
         name = run.id
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+    with st.container(
+        horizontal=True,
+        vertical_alignment="center",
+        horizontal_alignment="distribute",
+        gap="small",
+        key=f"queue-line-{run.id}",
+    ):
         with st.container(horizontal=True, vertical_alignment="center", gap="small", width="content"):
             st.markdown(f"{number}. {markdown(name)}")
             if job.held:
                 st.badge("on hold", icon=":material/pause:", color="orange")
             if job.requested_device not in (None, "auto"):
-                st.badge(markdown(job.requested_device), color="gray")
+                st.badge(badge_label(job.requested_device), color="gray")
         waiting_menu(space, run.id, name, job, number, of)
 
 
@@ -87,7 +93,11 @@ def waiting_menu(space: Workspace, identifier: str, name: str, job: Job, number:
     options = [word for word, where in MOVES.items() if (number > 1 if where in ("first", "up") else number < of)]
     options += [RELEASE if job.held else HOLD, DEVICE]
     chosen = st.menu_button(
-        "Queue", options, icon=":material/low_priority:", key=f"queue-{identifier}", help="Its turn and its device."
+        "Queue",
+        options,
+        icon=":material/low_priority:",
+        key=f"queue-{identifier}",
+        help=f"Turn and device of {markdown(name)}.",
     )
     if chosen in MOVES:
         act(partial(space.move_run, identifier, MOVES[chosen]), f"Moved {name}.")
@@ -102,12 +112,9 @@ def waiting_menu(space: Workspace, identifier: str, name: str, job: Job, number:
 @st.dialog("Where shall it run?")
 def _choose_device(space: Workspace, identifier: str, name: str, now: str) -> None:
     st.markdown(f"**{markdown(name)}** waits for {code(now)}.")
+    names = device_names(now)
     device = st.selectbox(
-        "Device",
-        DEVICES if now in DEVICES else (*DEVICES, now),
-        index=DEVICES.index(now) if now in DEVICES else len(DEVICES),
-        accept_new_options=True,
-        help="`auto` takes a GPU where there is one, otherwise the CPU; `cuda:1` names one GPU.",
+        "Device", names, index=names.index(now), format_func=device_title, accept_new_options=True, help=HELP
     )
     if st.button("Change", type="primary") and device is not None:
         try:

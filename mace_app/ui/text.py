@@ -3,10 +3,19 @@
 import html
 import re
 
-# What Markdown, Streamlit's directives and automatic links give a meaning anywhere, and at the start of a line.
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>~$:|#!&^=@]|(?<=www)\.)", re.IGNORECASE)
+# What Markdown and Streamlit's directives give a meaning anywhere, and at the start of a line.
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>~$:|#!&^=@])")
 _LEADING = re.compile(r"^(\d*)([-+.)])")
 _CODE = re.compile(r"`([^`]*)`")
+# What becomes an icon, an emoji, a link or an arrow even behind backslashes, because it is looked for in the finished
+# text: `:material/home:`, `:smile:`, `https://`, `www.`, an address of e-mail, ` -> `. An invisible character that
+# joins words keeps its halves apart.
+_TAKEN_APART = re.compile(
+    r"(?<=:)(?=material/|[\w+-]+:|//)|(?<=www)(?=\.)|(?<=[\w.+-])(?=@[\w-])"
+    r"|(?<=(?<!\S)[<>~-])(?=(?:->|[>=-])(?!\S))",
+    re.IGNORECASE,
+)
+_JOINER = "\u2060"
 
 
 def markdown(text: object) -> str:
@@ -14,9 +23,14 @@ def markdown(text: object) -> str:
     return _LEADING.sub(r"\1\\\2", _escape(" ".join(str(text).split())))
 
 
+def badge_label(text: object) -> str:
+    """The same for ``st.badge``, which puts its own backslashes before square brackets: ours would undo them."""
+    return markdown(text).replace(r"\[", "[").replace(r"\]", "]")
+
+
 def code(text: object) -> str:
     """Any text as inline code in Markdown; backticks inside become apostrophes."""
-    plain = " ".join(str(text).split()).replace("`", "'")
+    plain = " ".join(str(text).split()).replace("`", "'").replace(":material/", f":{_JOINER}material/")
     return f"`{plain}`" if plain else ""
 
 
@@ -35,7 +49,7 @@ def sentence_markdown(sentence: str) -> str:
 
 
 def _escape(part: str) -> str:
-    return _MARKDOWN.sub(r"\\\1", part.replace("\n", " "))
+    return _MARKDOWN.sub(r"\\\1", _TAKEN_APART.sub(_JOINER, part.replace("\n", " ")))
 
 
 def number(value: float) -> str:
@@ -47,4 +61,9 @@ def number(value: float) -> str:
 def count(amount: int, singular: str, plural: str | None = None) -> str:
     """`1 structure`, `950 structures`, with thin spaces between thousands."""
     word = singular if amount == 1 else (plural or f"{singular}s")
-    return f"{amount:,}".replace(",", "\u202f") + f" {word}"
+    return f"{digits(amount)} {word}"
+
+
+def digits(amount: int) -> str:
+    """`950`, `123 456`, with thin spaces between thousands."""
+    return f"{amount:,}".replace(",", "\u202f")

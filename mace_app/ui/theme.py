@@ -13,7 +13,9 @@ html, body, input, textarea, button, code, pre { font-feature-settings: "calt" 0
 /* Numbers in columns line up. */
 [data-testid="stMetricValue"], [data-testid="stTable"] td { font-variant-numeric: tabular-nums; }
 /* Labels on the primary colour: white on the light theme's blue, dark on the dark theme's. */
-[data-testid^="stBaseButton-primary"]:not(:disabled) { color: light-dark(#ffffff, #0f1626); }
+[data-testid^="stBaseButton-primary"]:not(:disabled), [data-testid="stMultiSelect"] [data-tag] {
+  color: light-dark(#ffffff, #0f1626);
+}
 /* Captions at full strength: faded text falls below 4.5:1 on either background. */
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] p {
   color: light-dark(#525c70, #aab3c3); opacity: 1;
@@ -25,9 +27,11 @@ html, body, input, textarea, button, code, pre { font-feature-settings: "calt" 0
 ul.problems { padding-left: 1.2rem; }
 ul.problems li { margin: 0.2rem 0; }
 .field-error code, ul.problems code { color: inherit; background: light-dark(#fbeae9, #3a2020); padding: 0 0.25em; }
+/* Dialogs and menus lie beside the app in the document, where Streamlit does not say which scheme it has. */
+:root { color-scheme: SCHEME; }
 </style>"""
 
 
 def page_style() -> None:
     """Insert the style rules that hold on every page."""
-    st.html(_STYLE)
+    st.html(_STYLE.replace("SCHEME", st.context.theme.type or "light dark"))

@@ -1,4 +1,5 @@
-"""A data set and a run whose every string is a script: on every page it stays text, also without the page's policy.
+"""A data set, a run and a foundation model whose every string is a script: on every page it stays text, also without
+the page's policy.
 
 The browser is told to ignore the Content-Security-Policy, so that what is tested is that nothing becomes markup, not
 that the policy would have stopped it.
@@ -16,7 +17,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from run_samples import add_epochs, finish, make_run, pose_as_supervisor
 
-from mace_app.jobs import Workspace
+from mace_app.jobs import FoundationFolder, Workspace
 
 pytestmark = pytest.mark.browser
 
@@ -25,12 +26,18 @@ window.canary = [];
 window.hit = (name) => window.canary.push(String(name));
 for (const name of ["alert", "confirm", "prompt"]) window[name] = (text) => window.hit(`${name} ${text}`);
 """
+SLY = "$x^2$ :material/skull:"
+MARKUP = (
+    "img[src='x']", "[onerror]", "[onload]", "svg[onload]", ".katex", "[aria-label^='skull']",
+    "img[alt='Streamlit logo']", "a[href^='javascript']", "a[href^='mailto']", "a[href^='http'][href*='example.com']",
+)  # fmt: skip
 
 
 def evil(name: str) -> str:
-    """HTML that runs, Markdown that links, and what Streamlit's own directives would colour; told apart by ``name``."""
+    """HTML that runs, Markdown that links, formulas, and what Streamlit makes icons, colours and emoji of; told apart
+    by ``name``."""
     html = f"<img src=x onerror=hit('{name}')><svg/onload=hit('{name}')><b>{name}</b>"
-    return f"{html} **{name}** [l](javascript:hit(1)) :red[{name}]"
+    return f"{SLY} {html} **{name}** [l](javascript:hit(1)) :red[{name}] www.example.com"
 
 
 def data_file() -> str:
@@ -53,8 +60,9 @@ def data_file() -> str:
 
 def assert_only_text(page: Page, where: str) -> None:
     assert page.evaluate("window.canary") == [], where
-    for selector in ("img[src='x']", "[onerror]", "[onload]", "a[href^='javascript']", "svg[onload]"):
-        assert page.locator(selector).count() == 0, f"{where}: {selector}"
+    for selector in MARKUP:
+        found = page.locator(selector).evaluate_all("found => found.map(node => node.parentElement.outerHTML)")
+        assert found == [], f"{where}: {selector}"
     # plotly makes bold text of a <b> in a title or a tooltip.
     bold = page.locator("b, strong, svg tspan[style*='bold']").all_text_contents()
     strong = [text for text in bold if text in NAMES]
@@ -65,7 +73,7 @@ def assert_only_text(page: Page, where: str) -> None:
 NAMES = {
     "info-key", "info-value", "config-type", "text-key", "text-value", "data-set", "run-name", "reason", "data-path",
     "log", "output", "label", "unit", "device", "group", "yaml-key", "yaml-value", "target", "message", "progress",
-    "phase", "file", "component",
+    "phase", "file", "component", "tag", "note", "foundation", "head", "kind", "title", "licence", "reference", "error",
 }  # fmt: skip
 
 
@@ -197,6 +205,9 @@ def hostile_run(space: Workspace) -> Path:
             info, device=evil("device"), data=[{"path": f"/d/{evil('data-path')}", "sha256": "0" * 64, "structures": 9}]
         )
     )
+    tags = ["<b>tag</b>", "<img src=x onerror=hit('tag')>", "[tag](javascript:hit(1)) **tag**", f":red[tag] {SLY}"]
+    space.tag_run(run.id, tags)
+    space.note_run(run.id, f"{evil('note')}\n# {evil('note')}\n- a -> b :smile: :streamlit: a@example.com")
     add_epochs(run, 0, 12)
     label, unit = evil("label"), evil("unit")
     lines = [json.loads(line) for line in run.metrics_file.read_text().splitlines()]
@@ -238,11 +249,16 @@ def test_a_run_full_of_scripts_is_shown_and_never_run(
     page.goto(f"{server.url}/runs")
     ready(page)
     expect(page.get_by_role("link", name="hit('run-name')")).to_be_visible()
+    expect(page.get_by_text("#[tag](javascript:hit(1)) **tag**")).to_be_visible()
     assert_only_text(page, "Runs")
     page.goto(f"{server.url}/runs?run={folder.name}")
     ready(page)
     expect(page.locator(".js-plotly-plot").first).to_be_visible()
     expect(page.get_by_text("hit('reason')").first).to_be_visible()
+    header = page.locator(".st-key-run-header")
+    for text in ("onerror=hit('tag')", "[tag](javascript:hit(1)) **tag**", ":red[tag] $x^2$"):
+        expect(header).to_contain_text(text)
+    expect(page.get_by_text("onerror=hit('note')").first).to_contain_text("[l](javascript:hit(1)) :red[note]")
     page.get_by_text("Log", exact=True).click()
     expect(page.get_by_text("hit('log')").first).to_be_visible()
     page.get_by_text("All options as YAML").click()
@@ -260,7 +276,12 @@ def test_a_run_full_of_scripts_is_shown_and_never_run(
         assert_only_text(page, name)
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_have_count(0)
-    for path in ("/models", f"/models?run={folder.name}", "/"):
+    page.locator(".st-key-run-more").get_by_role("button").click()
+    page.get_by_role("menuitem", name="Tags and note").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_test_id("stMultiSelect")).to_contain_text("[tag](javascript:hit(1)) **tag**")
+    assert_only_text(page, "Tags and note")
+    for path in ("/models", f"/models?run={folder.name}", f"/runs?compare={folder.name}", "/"):
         page.goto(f"{server.url}{path}")
         ready(page)
         assert_only_text(page, path)
@@ -268,3 +289,82 @@ def test_a_run_full_of_scripts_is_shown_and_never_run(
         page.goto(f"{server.url}{path}{evil('group')}")
         ready(page)
         assert_only_text(page, path)
+
+
+def hostile_foundations(space: Workspace, source: Path) -> list[FoundationFolder]:
+    """A file that was read and exported, one that was refused, and one that failed: every text of theirs is a script.
+
+    The names of the files have no slash, which would end them.
+    """
+    path = source / f"$x^2$ {evil('file').replace('/', ' ')}.model"
+    path.write_bytes(b"model")
+    made = [space.add_foundation(evil("foundation"), path) for _ in range(2)]
+    architecture = {
+        "r_max": 5.0,
+        "num_interactions": 2,
+        "num_bessel": 8,
+        "radial_type": evil("kind"),
+        "distance_transform": evil("kind"),
+        "pair_repulsion": False,
+        "hidden_irreps": evil("kind"),
+        evil("label"): evil("kind"),
+    }
+    facts: dict[str, Any] = {
+        "kind": evil("kind"),
+        "parameters": 1000,
+        "bytes": 5,
+        "dtype": "float64",
+        "elements": ["H", "O"],
+        "architecture": architecture,
+        "heads": [evil("head"), "two"],
+        "sha256": evil("kind"),
+        "scale": [1.0, 1.0],
+        "shift": [0.0, 0.0],
+        "atomic_energies": [[-1.0, -2.0], [-1.0, -2.0]],
+        "reference": evil("reference"),
+        "feature_kinds": ["0e", evil("kind")],
+        "layer_irreps": [evil("kind")],
+    }
+    made[0].write_facts(facts)
+    made[1].write_facts(facts | {"title": evil("title"), "licence": evil("licence")})
+    check = {"label": "energy", "max_difference": 1e-9, "tolerance": 1e-4, "unit": evil("unit"), "structures": 1}
+    structure = {"formula": evil("label"), "source": evil("file"), "atoms": 3, "differences": {"energy": 1e-9}}
+    report = {"checks": [check], "structures": [structure], "precision": "float64", "bytes": 5, "sha256": evil("kind")}
+    for folder, refused in zip(made, ({}, {"refused": evil("error")}), strict=True):
+        for head in facts["heads"]:
+            kept = folder.export_folder(head)
+            kept.mkdir(parents=True)
+            (kept / "model.pt").write_bytes(b"model")
+            folder.write_export(head, report | refused)
+        folder.set_state("done")
+    failed = space.add_foundation(evil("foundation"), path)
+    failed.set_state("failed", evil("error"))
+    return [*made, failed]
+
+
+def test_a_foundation_model_full_of_scripts_is_shown_and_never_run(
+    bare_page: Page, start_server: Callable[..., Any], tmp_path: Path, ready: Callable[..., None]
+) -> None:
+    space = Workspace(tmp_path / "workspace")
+    pose_as_supervisor(space)
+    folders = hostile_foundations(space, tmp_path)
+    server, page = start_server(), bare_page
+    for folder in folders:
+        page.goto(f"{server.url}/foundation?foundation={folder.id}")
+        card = page.locator(f"[class*='st-key-foundation'][class*='{folder.id}']").first
+        ready(page)
+        expect(card).to_contain_text("hit('title')" if folder is folders[1] else "hit('foundation')")
+        card.locator("details:not([open]) > summary").evaluate_all("closed => closed.forEach(part => part.click())")
+        ready(page)
+        if folder is folders[0]:
+            expect(card.get_by_text("hit('reference')").first).to_contain_text("hit('file')")
+        else:
+            expect(card.get_by_text("hit('error')").first).to_be_visible()
+        assert_only_text(page, f"Foundation, {folder.id}")
+        page.get_by_role("button", name="Remove").first.click()
+        expect(page.get_by_role("button", name="Remove for good").first).to_be_visible()
+        assert_only_text(page, f"Remove, {folder.id}")
+    page.goto(f"{server.url}/train?foundation={folders[1].id}")
+    expect(page.locator(".st-key-train-yaml")).to_be_visible()
+    ready(page)
+    assert_only_text(page, "Train, from a foundation model")

@@ -6,9 +6,9 @@ import pytest
 
 from mace_app.jobs import JobQueue, QueueError
 from mace_app.jobs.devices import (
+    cuda_titles,
     detect_devices,
     fitting_devices,
-    parse_nvidia_list,
     remembered_devices,
     without_restriction,
     worker_environment,
@@ -259,19 +259,25 @@ def test_devices_come_from_nvidia_smi_and_cards_in_parts_count_by_part(
 ) -> None:
     listing = (
         "GPU 0: NVIDIA A100 (UUID: GPU-aa)\n"
-        "  MIG 1g.5gb Device 0: (UUID: MIG-a1)\n"
+        "  MIG 1g.5gb     Device  0: (UUID: MIG-a1)\n"
         "  MIG 1g.5gb Device 1: (UUID: MIG-a2)\n"
-        "GPU 1: NVIDIA A100 (UUID: GPU-bb)\n"
+        "GPU 1: NVIDIA H100 PCIe (UUID: GPU-bb)\n"
     )
-    assert parse_nvidia_list(listing) == ["MIG-a1", "MIG-a2", "GPU-bb"]
     program = tmp_path / "nvidia-smi"
-    program.write_text(f"#!/bin/sh\nprintf '{listing.splitlines()[3]}'\n")
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{listing}END\n")
     program.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert detect_devices()["cuda:0"]["CUDA_VISIBLE_DEVICES"] == "GPU-bb"
+    found = [variables.get("CUDA_VISIBLE_DEVICES") for variables in detect_devices().values()]
+    assert found == [None, "MIG-a1", "MIG-a2", "GPU-bb"]
+    part = "NVIDIA A100 MIG 1g.5gb"
+    assert cuda_titles() == {"cuda:0": part, "cuda:1": part, "cuda:2": "NVIDIA H100 PCIe"}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,MIG-a2,7,GPU-z")
+    assert list(cuda_titles().values()) == ["NVIDIA H100 PCIe", part, "", ""]
+    assert cuda_titles().keys() == detect_devices().keys() - {"cpu"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     program.write_text("#!/bin/sh\nexit 9\n")
-    assert list(detect_devices()) == ["cpu"]
+    assert list(detect_devices()) == ["cpu"] and cuda_titles() == {}
 
 
 def test_a_run_that_counts_devices_itself_sees_them_all() -> None:

@@ -30,4 +30,4 @@ def all_text(app: AppTest) -> str:
     ]
     for table in app.table:
         parts += [str(value) for row in table.value.itertuples() for value in row]
-    return html.unescape("\n".join(str(part) for part in parts).replace("\\", ""))
+    return html.unescape("\n".join(str(part) for part in parts).replace("\\", "").replace("\u2060", ""))

@@ -16,7 +16,7 @@ OpenPage = Callable[..., AppTest]
 
 
 def words(app: AppTest) -> str:
-    """What can be read, without the backslashes that keep Markdown from being Markdown."""
+    """What can be read, without what keeps Markdown from being Markdown."""
     elements = (
         *app.title,
         *app.header,
@@ -27,7 +27,7 @@ def words(app: AppTest) -> str:
         *app.info,
         *app.warning,
     )
-    return "\n".join(str(element.value) for element in elements).replace("\\", "")
+    return "\n".join(str(element.value) for element in elements).replace("\\", "").replace("\u2060", "")
 
 
 def components(app: AppTest, name: str) -> list[dict[str, object]]:

@@ -1,5 +1,12 @@
 """Jobs: the workspace, run folders, the queue and the processes that outlive the browser. No torch here."""
 
+from mace_app.jobs.analysis_folder import (
+    AnalysisFolder,
+    AnalysisProgress,
+    AnalysisRequest,
+    DataChoice,
+    ModelChoice,
+)
 from mace_app.jobs.dataset_folder import DatasetFolder, DatasetInfo
 from mace_app.jobs.errors import JobsError, QueueError, RunFolderError, WorkspaceError
 from mace_app.jobs.failures import Cause, Failure, Suggestion
@@ -24,7 +31,11 @@ __all__ = [
     "ACTIVE_STATES",
     "FINAL_STATES",
     "RESUMABLE_STATES",
+    "AnalysisFolder",
+    "AnalysisProgress",
+    "AnalysisRequest",
     "Cause",
+    "DataChoice",
     "DatasetFolder",
     "DatasetInfo",
     "Download",
@@ -39,6 +50,7 @@ __all__ = [
     "JobQueue",
     "JobsError",
     "MetricsHistory",
+    "ModelChoice",
     "Parity",
     "ParityLabel",
     "Progress",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from mace_app.files import write_json
+from mace_app.files import sha256_of, write_json
 from mace_app.jobs.errors import WorkspaceError
 from mace_app.jobs.names import utc_now
 from mace_app.jobs.source_folder import SourceFolder
@@ -69,6 +69,17 @@ class DatasetFolder(SourceFolder):
         if not path.is_file():
             raise WorkspaceError(f"The file of dataset {self.id}, {path}, is gone. Put it back or delete the dataset.")
         return path
+
+    def sha256(self) -> str:
+        """Checksum of the file, computed again when its size or time has changed."""
+        path = self.source_path
+        status = path.stat()
+        signature = [str(path), status.st_size, status.st_mtime_ns]
+        known = self._read_object("sha256.json") or {}
+        if known.get("signature") != signature:
+            known = {"signature": signature, "sha256": sha256_of(path)}
+            write_json(self.path / "sha256.json", known)
+        return str(known["sha256"])
 
     # The mapping of keys to targets
 

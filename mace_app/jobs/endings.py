@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from mace_app.jobs.dataset_folder import DatasetFolder
 from mace_app.jobs.errors import JobsError
 from mace_app.jobs.failures import Failure, Suggestion
-from mace_app.jobs.foundation_folder import FoundationFolder
+from mace_app.jobs.job_state import JobFolder
 from mace_app.jobs.processes import ProcessIdentity
 from mace_app.jobs.run_folder import RunFolder
 
@@ -116,14 +116,14 @@ def conclude_inspection(dataset: DatasetFolder, ending: Ending) -> None:
         )
 
 
-def conclude_foundation(foundation: FoundationFolder, ending: Ending) -> None:
+def conclude_job(folder: JobFolder, ending: Ending) -> None:
     """Say why a job has no end, unless the process did."""
-    if foundation.state() not in ("queued", "running"):
+    if not folder.at_work():
         return
-    if foundation.cancelled():
-        foundation.set_state("cancelled")
+    if folder.cancelled():
+        folder.set_state("cancelled")
         return
     cause = f"ended with status {ending.returncode}" if ending.is_error_exit else ending.cause
-    foundation.set_state(
+    folder.set_state(
         "failed", ending.failure or f"The process at work ended without a word ({cause}). See output.txt; try again."
     )

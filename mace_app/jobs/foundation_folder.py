@@ -4,15 +4,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 from mace_app.files import write_json
 from mace_app.jobs.errors import WorkspaceError
+from mace_app.jobs.job_state import JobFolder
 from mace_app.jobs.names import safe_file_name, slug, utc_now
 from mace_app.jobs.source_folder import SourceFolder
 from mace_app.published import DOWNLOADABLE, Published
 
-FoundationState = Literal["new", "queued", "running", "done", "failed", "cancelled"]
 FoundationPhase = Literal["waiting", "downloading", "reading", "rebuilding", "building", "saving", "comparing", "done"]
 Precision = Literal["float32", "float64"]
 
@@ -73,7 +73,7 @@ class FoundationExport:
     refused: str | None
 
 
-class FoundationFolder(SourceFolder):
+class FoundationFolder(SourceFolder, JobFolder):
     """The folder of one foundation model. Making this object reads nothing."""
 
     thing = "foundation model"
@@ -184,26 +184,6 @@ class FoundationFolder(SourceFolder):
 
     # The state of the job
 
-    def state(self) -> FoundationState:
-        """``new``: no job yet. ``failed`` and ``cancelled`` are of the last job; facts and exports may be there all
-        the same."""
-        value = self._read_object("state.json")
-        found = "new" if value is None else value.get("state")
-        if found not in get_args(FoundationState):
-            raise WorkspaceError(f"{self.path / 'state.json'} names the unknown state {found!r}. Delete the file.")
-        return cast(FoundationState, found)
-
-    def error(self) -> str | None:
-        """The sentence why the last job failed."""
-        value = self._read_object("state.json") or {}
-        return value.get("error")
-
-    def set_state(self, state: FoundationState, error: str | None = None) -> None:
-        """A job that is over leaves neither progress nor a request to cancel it."""
-        write_json(self.path / "state.json", {"state": state, "error": error, "at": utc_now()})
-        if state not in ("queued", "running"):
-            self._remove("progress.json", "cancel")
-
     def begin(self) -> None:
         """Mark a new job as waiting."""
         self._remove("cancel")
@@ -220,17 +200,6 @@ class FoundationFolder(SourceFolder):
     def write_progress(self, progress: FoundationProgress) -> None:
         values = {item.name: getattr(progress, item.name) for item in fields(progress)}
         write_json(self.path / "progress.json", values | {"updated": time.time()})
-
-    def cancel(self) -> None:
-        """Ask the process at work to end; it looks about twice a second."""
-        self._touch("cancel")
-
-    def cancelled(self) -> bool:
-        return self.cancelled_at() is not None
-
-    def cancelled_at(self) -> float | None:
-        """When the end was asked for, in seconds since 1970."""
-        return self._time_of("cancel")
 
     # What was exported
 

@@ -19,19 +19,20 @@ from mace_app.jobs.errors import QueueError
 from mace_app.jobs.processes import ProcessIdentity
 from mace_app.jobs.queue_file import QueueFile
 
-Kind = Literal["train", "inspect", "foundation"]
+Kind = Literal["train", "inspect", "foundation", "analyse"]
 JobState = Literal["queued", "running", "ended"]
 Move = Literal["up", "down", "first", "last"]
 
-LIGHT_KINDS: tuple[Kind, ...] = ("inspect", "foundation")
+LIGHT_KINDS: tuple[Kind, ...] = ("inspect", "foundation", "analyse")
 PAUSED = "paused"
 _PROCESS = "pid = :pid, pid_started = :pid_started, pid_after_boot = :pid_after_boot, boot = :boot"
 
 
 @dataclass(frozen=True)
 class Job:
-    """``folder`` is relative to the workspace (``runs/<id>``, ``datasets/<name>``, ``foundations/<name>``);
-    ``device`` is given on claiming. One that is ``held`` waits until a person lets it go."""
+    """``folder`` is relative to the workspace (``runs/<id>``, ``datasets/<name>``, ``foundations/<name>``, and
+    ``analyses/<key>`` below runs, foundation models or the workspace); ``device`` is given on claiming. One that is
+    ``held`` waits until a person lets it go."""
 
     id: int
     kind: Kind

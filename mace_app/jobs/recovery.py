@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from mace_app.jobs.analysis_folder import AnalysisFolder
 from mace_app.jobs.errors import JobsError
 from mace_app.jobs.queue import KnownJob
 from mace_app.jobs.run_folder import RunFolder
@@ -37,7 +38,7 @@ class FolderWatch:
                 yield run, info
 
     def jobs(self) -> Iterator[KnownJob]:
-        """The jobs that these runs, the datasets that are being inspected and the foundation models must have."""
+        """The jobs that these runs, datasets being inspected, foundation models and analyses must have."""
         for run, info in self.unfinished():
             if info.state == "queued" and info.process is None:
                 device = _requested_device(run)
@@ -54,6 +55,10 @@ class FolderWatch:
                 state = foundation.state()
                 if state in ("queued", "running"):
                     yield KnownJob("foundation", f"foundations/{foundation.id}", nameless=state == "running")
+        for analysis in self.workspace.unfinished_analyses():
+            with suppress(JobsError):
+                folder = analysis.path.relative_to(self.workspace.root).as_posix()
+                yield KnownJob("analyse", folder, nameless=analysis.state() == "running")
 
     def still_needed(self, job: KnownJob) -> bool:
         """Asked again when the queue is locked: the folder may have been changed since it was read."""
@@ -62,7 +67,9 @@ class FolderWatch:
             if job.kind == "inspect":
                 return self.workspace.dataset(name).inspection_state() in ("queued", "running")
             if job.kind == "foundation":
-                return self.workspace.foundation(name).state() in ("queued", "running")
+                return self.workspace.foundation(name).at_work()
+            if job.kind == "analyse":
+                return AnalysisFolder(self.workspace.root / job.folder).at_work()
             info = self.workspace.run(name).info()
         except (JobsError, OSError):
             return False

@@ -1,36 +1,19 @@
-"""What folders of added files have in common: a file stored or named, a name that is shown, small files of JSON."""
+"""What folders of added files have in common: a file stored or named, and a name that is shown."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar
+from typing import BinaryIO
 
 from mace_app.files import atomic_open, write_json
 from mace_app.jobs.errors import WorkspaceError
+from mace_app.jobs.job_state import PlainFolder
 from mace_app.jobs.names import display_name
 
 CHUNK_BYTES = 1 << 20
 
 
-class SourceFolder:
+class SourceFolder(PlainFolder):
     """A folder that begins with a file of the user's. Making this object reads nothing."""
-
-    thing: ClassVar[str]
-
-    def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({str(self.path)!r})"
-
-    @property
-    def id(self) -> str:
-        return self.path.name
-
-    @property
-    def output_file(self) -> Path:
-        """What the process at work prints."""
-        return self.path / "output.txt"
 
     def store(
         self, stream: BinaryIO, original: str, progress: Callable[[int], None] | None = None, below: str = "source"
@@ -53,30 +36,3 @@ class SourceFolder:
         if value is None:
             raise WorkspaceError(f"There is no {self.thing} {self.id} any more.")
         write_json(self.path / "source.json", {**value, "name": display_name(name, self.id)})
-
-    def _remove(self, *names: str) -> None:
-        for name in names:
-            (self.path / name).unlink(missing_ok=True)
-
-    def _touch(self, name: str) -> None:
-        with open(self.path / name, "w"):
-            pass
-
-    def _time_of(self, name: str) -> float | None:
-        """When the file was written, in seconds since 1970; None without it."""
-        try:
-            return (self.path / name).stat().st_mtime
-        except FileNotFoundError:
-            return None
-
-    def _read_object(self, name: str) -> dict[str, Any] | None:
-        path = self.path / name
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise WorkspaceError(f"{path} cannot be read ({error}). Delete the file, or the {self.thing}.") from error
-        if not isinstance(value, dict):
-            raise WorkspaceError(f"{path} is damaged: it holds no JSON object. Delete the file, or the {self.thing}.")
-        return value

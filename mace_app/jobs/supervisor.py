@@ -22,13 +22,14 @@ from mace_app.jobs.disk_space import DiskSpace, disk_is_full, nearly_full
 from mace_app.jobs.endings import (
     DISK_FULL_STATUS,
     Ending,
-    conclude_foundation,
     conclude_inspection,
+    conclude_job,
     conclude_training,
 )
 from mace_app.jobs.errors import JobsError, QueueError
 from mace_app.jobs.failures import Failure
 from mace_app.jobs.folders import sweep
+from mace_app.jobs.job_state import JobFolder
 from mace_app.jobs.locks import FileLock
 from mace_app.jobs.names import utc_now
 from mace_app.jobs.processes import (
@@ -58,7 +59,7 @@ LITTER_SECONDS = 24 * 3600.0
 
 def worker_command(job: Job, folder: Path) -> list[str]:
     """What runs a job: the command line's own workers, so that jobs need not import what they start."""
-    if job.kind in ("train", "foundation"):
+    if job.kind != "inspect":
         return python_command("-m", "mace_app", "work", str(folder))
     return python_command("-m", "mace_app.jobs.inspection", str(folder))
 
@@ -276,8 +277,8 @@ class Supervisor:
             run = self.workspace.run(folder.name)
             self._press(job, run.stop_requested() == "now")
             self._feel_pulse(job, run)
-        elif job.kind == "foundation":
-            self._press(job, self.workspace.foundation(folder.name).cancelled())
+        elif job.kind == "foundation" or job.kind == "analyse":
+            self._press(job, JobFolder(folder).cancelled())
         else:
             self._press(job, self.workspace.dataset(folder.name).inspection_cancelled())
 
@@ -316,8 +317,8 @@ class Supervisor:
                 run = self.workspace.run(folder.name)
                 conclude_training(run, job.process, Ending(returncode, failure))
                 again = self._resume(job, run)
-            elif job.kind == "foundation":
-                conclude_foundation(self.workspace.foundation(folder.name), Ending(returncode, failure))
+            elif job.kind == "foundation" or job.kind == "analyse":
+                conclude_job(JobFolder(folder), Ending(returncode, failure))
             else:
                 conclude_inspection(self.workspace.dataset(folder.name), Ending(returncode, failure))
         else:
@@ -365,7 +366,9 @@ class Supervisor:
         for folder in (self.workspace.root, *(run.path for run in self.workspace.runs())):
             with suppress(OSError):
                 remove_temporary(folder, lambda pid: ProcessIdentity.of(pid) is not None)
-        for parent in (self.workspace.runs_path, self.workspace.datasets_path, self.workspace.foundations_path):
+        workspace = self.workspace
+        parents = (workspace.runs_path, workspace.datasets_path, workspace.foundations_path)
+        for parent in (*parents, *workspace.analysis_parents()):
             with suppress(OSError):
                 sweep(parent, LITTER_SECONDS)
 

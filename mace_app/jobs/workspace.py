@@ -1,4 +1,4 @@
-"""The workspace: one folder that holds the datasets, the foundation models, the runs and the queue."""
+"""The workspace: one folder that holds the datasets, the foundation models, the runs, the analyses and the queue."""
 
 import os
 import shutil
@@ -19,14 +19,14 @@ from mace_app.jobs.names import display_name, is_folder_name, safe_file_name, sl
 from mace_app.jobs.queue import JobQueue
 from mace_app.jobs.recovery import FolderWatch
 from mace_app.jobs.settings import WorkspaceSettings, read_settings, write_settings
-from mace_app.jobs.workspace_foundations import WorkspaceFoundations
+from mace_app.jobs.workspace_analyses import WorkspaceAnalyses
 
 ENVIRONMENT_VARIABLE = "MACE_APP_WORKSPACE"
 
 
-class Workspace(WorkspaceFoundations):
-    """Datasets, foundation models, runs and the queue under ``root``, made if absent (default: MACE_APP_WORKSPACE, else
-    ``./workspace``).
+class Workspace(WorkspaceAnalyses):
+    """Datasets, foundation models, runs, analyses and the queue under ``root``, made if absent (default:
+    MACE_APP_WORKSPACE, else ``./workspace``).
 
     Methods that put a job in the queue do not start it: call ``ensure_supervisor`` after them.
     """
@@ -117,6 +117,7 @@ class Workspace(WorkspaceFoundations):
         if self.queue.active_job(f"datasets/{identifier}") is not None:
             raise WorkspaceError(f"The dataset {identifier} is being inspected. Cancel the inspection, then delete it.")
         self._refuse_if_needed(folder)
+        self.refuse_if_compared(folder)
         delete_folder(folder.path)
 
     def start_inspection(self, dataset: DatasetFolder) -> None:
@@ -182,7 +183,8 @@ class Workspace(WorkspaceFoundations):
 def look_after_neighbours(worked_on: Path) -> None:
     """At the end of a worker: what waits behind it starts even if the supervisor was killed meanwhile."""
     folder = worked_on.resolve()
-    root = folder.parent.parent
-    if folder.parent.name in ("runs", "foundations") and (root / "queue.sqlite").exists():
-        with suppress(JobsError, OSError):
-            Workspace(root).look_after_jobs(besides=f"{folder.parent.name}/{folder.name}")
+    for root in list(folder.parents)[1:4]:
+        if (root / "queue.sqlite").exists():
+            with suppress(JobsError, OSError):
+                Workspace(root).look_after_jobs(besides=folder.relative_to(root).as_posix())
+            return

@@ -101,6 +101,7 @@ class WorkspaceFoundations(WorkspaceRuns):
         folder = self.foundation(identifier)
         if self.queue.active_job(f"foundations/{identifier}") is not None:
             raise WorkspaceError(f"The foundation model {identifier} is being worked on. Cancel that, then delete it.")
+        self._refuse_if_analysed(f"foundations/{identifier}", f"The foundation model {identifier}")
         self._refuse_if_needed(folder)
         delete_folder(folder.path)
 

@@ -69,10 +69,10 @@ class WorkspaceRuns:
         if not isinstance(options, RunOptions):
             options = parse_options(options)
         options = with_absolute_paths(options)
-        self._refuse_foreign_files(options)
+        self.refuse_foreign_files(options)
         return self._create_run(dump_options(options), name, options.device, options.seed, held)
 
-    def _refuse_foreign_files(self, options: "RunOptions") -> None:
+    def refuse_foreign_files(self, options: "RunOptions") -> None:
         """WorkspaceError for a file outside the data roots."""
         from mace_app.options import named_files
 
@@ -103,6 +103,11 @@ class WorkspaceRuns:
                 raise WorkspaceError(
                     f"The run {run.id} still works with the {folder.thing} {folder.id}. Stop the run first."
                 )
+
+    def _refuse_if_analysed(self, folder: str, name: str) -> None:
+        """WorkspaceError if an analysis in ``folder``, relative to the workspace, waits or is at work."""
+        if any(job.folder.startswith(f"{folder}/") for job in self.queue.active()):
+            raise WorkspaceError(f"{name} is being analysed. Cancel the analysis, then delete it.")
 
     def _create_run(self, text: str, name: str, device: str | None, seed: int | None, held: bool = False) -> RunFolder:
         building = building_folder(self.runs_path)
@@ -237,7 +242,7 @@ class WorkspaceRuns:
         options = None
         if wanted or run.info().imported is not None:  # an imported run may name any file
             options = _changed_options(run, wanted)
-            self._refuse_foreign_files(options)
+            self.refuse_foreign_files(options)
         self._await_end(run, job)
 
         def begin() -> None:
@@ -307,7 +312,7 @@ class WorkspaceRuns:
             return run
         info = run.info()
         options = _changed_options(run, {suggestion.path: suggestion.value})
-        self._refuse_foreign_files(options)
+        self.refuse_foreign_files(options)
         return self._create_run(dump_options(options), info.name, run.requested_device(), info.seed)
 
     def delete_run(self, identifier: str, *, keep_files: bool = False) -> Path | None:
@@ -323,6 +328,7 @@ class WorkspaceRuns:
             active = False
         if active or run.being_worked_on() or self.queue.active_job(f"runs/{identifier}") is not None:
             raise WorkspaceError(f"The run {identifier} is not over. Stop it first, then delete it.")
+        self._refuse_if_analysed(f"runs/{identifier}", f"The run {identifier}")
         if not keep_files:
             delete_folder(run.path)
             return None

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|foundation|evaluate|inspect|options|runs``.
+"""The command line: ``python -m mace_app train|export|foundation|evaluate|analyse|inspect|options|runs``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -80,6 +80,30 @@ def parser() -> argparse.ArgumentParser:
     _threads(evaluate)
     evaluate.set_defaults(call=evaluate_)
 
+    analyse = commands.add_parser(
+        "analyse", help="predictions beside labels, as tables to look into", description=analyse_.__doc__
+    )
+    analyse.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or a published MACE (.model)")
+    analyse.add_argument(
+        "data",
+        type=Path,
+        nargs="*",
+        help="files of structures, or a .yaml with data sets (default: the run's own structures)",
+    )
+    analyse.add_argument("--head", metavar="NAME", help="which head of a .model with several")
+    analyse.add_argument(
+        "--which",
+        choices=("best", "last"),
+        default="best",
+        help="weights of the run's best or last epoch (%(default)s)",
+    )
+    analyse.add_argument(
+        "-o", "--output", type=Path, default=Path("analysis"), metavar="FOLDER", help="folder to write (%(default)s)"
+    )
+    analyse.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (%(default)s)")
+    _threads(analyse)
+    analyse.set_defaults(call=analyse_)
+
     inspect = commands.add_parser(
         "inspect", help="what is in files of structures, or in a MACE file", description=inspect_.__doc__
     )
@@ -106,7 +130,8 @@ def parser() -> argparse.ArgumentParser:
     runs.set_defaults(call=runs_)
 
     work = commands.add_parser(
-        "work", description="Do the work of a run folder or of a foundation model's; started by the supervisor."
+        "work",
+        description="Do the work of the folder of a run, a foundation model or an analysis; started by the supervisor.",
     )
     work.add_argument("folder", type=Path)
     _threads(work)
@@ -149,12 +174,10 @@ def work_(arguments: argparse.Namespace) -> int:
     """The work of a folder, without a terminal; how it ends is in its ``run.json`` or ``state.json``."""
     from mace_app.jobs.workspace import look_after_neighbours
 
-    if (arguments.folder / "source.json").is_file():
-        from mace_app.jobs import FoundationFolder
-        from mace_app.tasks.foundation_job import work_foundation
-
+    work = _light_work(arguments.folder)
+    if work is not None:
         try:
-            outcome = work_foundation(FoundationFolder(arguments.folder))
+            outcome = work()
         finally:
             look_after_neighbours(arguments.folder)
         sys.stdout.flush()
@@ -164,6 +187,21 @@ def work_(arguments: argparse.Namespace) -> int:
         return _train(arguments.folder, arguments, quiet=True)
     finally:
         look_after_neighbours(arguments.folder)
+
+
+def _light_work(folder: Path) -> Callable[[], int] | None:
+    """What there is to do in the folder of a foundation model or an analysis; None for a run's."""
+    if (folder / "source.json").is_file():
+        from mace_app.jobs import FoundationFolder
+        from mace_app.tasks.foundation_job import work_foundation
+
+        return lambda: work_foundation(FoundationFolder(folder))
+    if (folder / "request.json").is_file():
+        from mace_app.jobs import AnalysisFolder
+        from mace_app.tasks.analysis_job import work_analysis
+
+        return lambda: work_analysis(AnalysisFolder(folder))
+    return None
 
 
 def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
@@ -259,6 +297,25 @@ def evaluate_(arguments: argparse.Namespace) -> int:
             as_json=arguments.json,
             threads=arguments.threads,
             head=arguments.head,
+        )
+    )
+    return 0
+
+
+def analyse_(arguments: argparse.Namespace) -> int:
+    """Write every prediction of a model beside its label, structure by structure, and print the errors. The columns are
+    described in docs/analysis-files.md."""
+    from mace_app.tasks.analyse import analyse_model
+
+    print(
+        analyse_model(
+            arguments.model,
+            arguments.data,
+            arguments.output,
+            which=arguments.which,
+            head=arguments.head,
+            device=arguments.device,
+            threads=arguments.threads,
         )
     )
     return 0

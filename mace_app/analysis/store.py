@@ -89,6 +89,7 @@ class AnalysisInfo:
     """``model``: ``{"kind": "run" | "file" | "foundation", "id", "which", "name", "path", "sha256", "epoch"}``;
     ``data``: ``[{"name", "path", "sha256", "structures"}]``; ``targets`` by name; ``created`` in ISO 8601;
     ``map``: how the coordinates were made, ``uncertainty``: how, and of which energy; both None where there are none.
+    ``warnings``: sentences about the data, such as labels that are missing.
     """
 
     model: dict[str, Any]
@@ -100,6 +101,7 @@ class AnalysisInfo:
     map: dict[str, Any] | None = None
     uncertainty: dict[str, Any] | None = None
     labels: dict[str, dict[str, Any]] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

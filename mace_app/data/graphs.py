@@ -41,6 +41,11 @@ class GraphSet:
         """``[n]``: how much each structure counts in the loss."""
         return np.asarray(self._pack.weights[self.rows])
 
+    @property
+    def groups(self) -> list[str]:
+        """``[n]``: the ``config_type`` of each structure, empty where it has none."""
+        return [self._pack.group_names[code] for code in self._pack.groups[self.rows]]
+
     def labels_present(self, label: str) -> NDArray[np.bool_]:
         """``[n]``: whether the structure has any value of the label."""
         return np.asarray(self._pack.present[label][self.rows])

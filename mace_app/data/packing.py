@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mace_app.data.frames import Frame
+from mace_app.files import read_json, write_json
 
 _FLUSH_BYTES = 4 << 20
 Edges = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
@@ -73,6 +74,7 @@ class PackWriter:
             "pbc": (np.bool_, (3,)),
             "structure_ids": (np.int64, (2,)),
             "weights": (np.float64, ()),
+            "groups": (np.int32, ()),
             "atoms": (np.int64, ()),
             "edges": (np.int64, ()),
             "senders": (np.int32, ()),
@@ -86,6 +88,8 @@ class PackWriter:
         self._writers["atoms"].append([0])
         self._writers["edges"].append([0])
         self._atoms = self._edges = 0
+        self._groups: dict[str, int] = {}
+        self._group_names = folder / f"{name}_groups.json"
 
     def append(
         self,
@@ -106,6 +110,8 @@ class PackWriter:
         writers["pbc"].append(frame.pbc[None])
         writers["structure_ids"].append([structure_id])
         writers["weights"].append([weight])
+        group = str(frame.info.get("config_type", ""))
+        writers["groups"].append([self._groups.setdefault(group, len(self._groups))])
         writers["atoms"].append([self._atoms])
         writers["edges"].append([self._edges])
         writers["senders"].append(senders)
@@ -121,6 +127,7 @@ class PackWriter:
     def close(self) -> None:
         for writer in self._writers.values():
             writer.close()
+        write_json(self._group_names, list(self._groups))
 
     def abandon(self) -> None:
         for writer in self._writers.values():
@@ -131,10 +138,10 @@ class Pack:
     """The arrays of a ``PackWriter``, mapped from disk.
 
     For n structures, N atoms, E edges: ``numbers [N]``, ``positions [N,3]``, ``cells [n,3,3]``, ``pbc [n,3]``,
-    ``structure_ids [n,2]`` (data set, frame), ``weights [n]`` (in the loss), ``atoms [n+1]`` and ``edges [n+1]`` (first
-    row of each structure),
-    ``senders [E]`` and ``receivers [E]`` (atoms counted within their structure), ``shifts [E,3]``; ``values[label]``
-    ``[n or N, *shape]`` and ``present[label] [n]``.
+    ``structure_ids [n,2]`` (data set, frame), ``weights [n]`` (in the loss), ``groups [n]`` (positions in
+    ``group_names``, the ``config_type`` or an empty text), ``atoms [n+1]`` and ``edges [n+1]`` (first row of each
+    structure), ``senders [E]`` and ``receivers [E]`` (atoms counted within their structure), ``shifts [E,3]``;
+    ``values[label] [n or N, *shape]`` and ``present[label] [n]``.
     """
 
     def __init__(self, folder: Path, name: str, labels: Mapping[str, tuple[bool, tuple[int, ...]]]) -> None:
@@ -149,6 +156,8 @@ class Pack:
         self.numbers, self.positions = load("numbers"), load("positions")
         self.cells, self.pbc = load("cells"), load("pbc")
         self.structure_ids, self.weights = load("structure_ids"), load("weights")
+        self.groups: NDArray[np.int32] = load("groups")
+        self.group_names: list[str] = read_json(folder / f"{name}_groups.json")
         self.atoms, self.edges = load("atoms"), load("edges")
         self.senders, self.receivers, self.shifts = load("senders"), load("receivers"), load("shifts")
         self.values = {label: load(_file("label", label)) for label in self.labels}

@@ -10,7 +10,7 @@ from mace_app.data.packing import Pack
 from mace_app.files import read_json, write_json
 from mace_app.options import TargetInfo
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "prepared.json"
 ROLES = ("training", "validation", "test")
 Layout = dict[str, tuple[bool, tuple[int, ...]]]

@@ -5,13 +5,13 @@ Names and layouts are those of metatrain's ``experimental.mace``: one block for 
 """
 
 from collections.abc import Mapping
-from typing import Any, List  # noqa: UP035 — TorchScript reads this annotation
+from typing import Any
 
 import numpy as np
 import torch
 
 from mace_app.export.references import Reference
-from mace_app.model import Batch, MaceModel, ModelConfig
+from mace_app.model import Batch, InternalFeatures, MaceModel, ModelConfig
 from mace_app.options.irreps import Irrep
 
 FEATURES = "mtt::aux::mace_features"
@@ -30,44 +30,6 @@ def describe(name: str) -> str:
     if name == FEATURES:
         return "MACE's node features of all layers"
     return f"What the last layer of {name.removeprefix('mtt::aux::').removesuffix('_last_layer_features')} is linear in"
-
-
-class InternalFeatures(torch.nn.Module):
-    """What MACE's own readouts are linear in: the scalars of every layer with a linear readout, and the hidden layer of
-    the non-linear one. [N, features] → [N, width]. Can be scripted; ``readouts`` may be already."""
-
-    def __init__(self, config: ModelConfig, readouts: torch.nn.ModuleList) -> None:
-        super().__init__()
-        layers = config.layer_irreps
-        ends = np.cumsum([sum(irrep.dimension for irrep in layer) for layer in layers])
-        first = len(layers) - 1 if config.last_readout_only else 0
-        self.starts: List[int] = []  # noqa: UP006
-        self.stops: List[int] = []  # noqa: UP006
-        self.width: int = 0
-        extractors: list[torch.nn.Module] = []
-        readout: Any
-        for layer, end, readout in zip(layers[first:], ends[first:], readouts, strict=True):
-            start = int(end) - sum(irrep.dimension for irrep in layer)
-            scalars = sum(irrep.mul for irrep in layer if irrep.kind == "0e")
-            if hasattr(readout, "linear"):  # the scalars come first
-                extractors.append(torch.nn.Identity())
-                self.stops.append(start + scalars)
-                self.width += scalars
-            else:
-                steps = [readout.linear_1, readout.non_linearity]
-                if hasattr(readout, "linear_mid"):
-                    steps += [readout.linear_mid, readout.non_linearity]
-                extractors.append(torch.nn.Sequential(*steps))
-                self.stops.append(int(end))
-                self.width += sum(irrep.mul for irrep in config.readout_irreps)
-            self.starts.append(start)
-        self.extractors = torch.nn.ModuleList(extractors)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        parts: List[torch.Tensor] = []  # noqa: UP006
-        for index, extractor in enumerate(self.extractors):
-            parts.append(extractor(features[:, self.starts[index] : self.stops[index]]))
-        return torch.cat(parts, dim=1)
 
 
 def auxiliary_references(model: MaceModel, arrays: Mapping[str, np.ndarray]) -> dict[str, Reference]:

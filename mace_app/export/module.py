@@ -6,9 +6,9 @@ import torch
 from metatensor.torch import Labels, TensorMap
 from metatomic.torch import ModelOutput, NeighborListOptions, System
 
-from mace_app.export.auxiliary import FEATURES, InternalFeatures, last_layer_name
+from mace_app.export.auxiliary import FEATURES, last_layer_name
 from mace_app.export.layouts import feature_layout, target_layout
-from mace_app.model import MaceModel
+from mace_app.model import InternalFeatures, MaceModel
 from mace_app.model.adapter import compile_for_export
 from mace_app.options.irreps import Irrep
 

@@ -6,6 +6,7 @@ from mace_app.model.config import LoRA, ModelConfig
 from mace_app.model.errors import ModelError
 from mace_app.model.fine_tuning import add_asked_corrections, freeze, trained_and_all
 from mace_app.model.graph_source import GraphSource
+from mace_app.model.last_layer import EnergyFeatures, InternalFeatures, last_scalars
 from mace_app.model.optimiser import parameter_groups
 from mace_app.model.potential import MaceModel
 from mace_app.model.scaler import Scaler, ScaleReport, fit_scaler
@@ -14,7 +15,9 @@ __all__ = [
     "Baseline",
     "BaselineReport",
     "Batch",
+    "EnergyFeatures",
     "GraphSource",
+    "InternalFeatures",
     "LoRA",
     "MaceModel",
     "ModelConfig",
@@ -25,6 +28,7 @@ __all__ = [
     "fit_baseline",
     "fit_scaler",
     "freeze",
+    "last_scalars",
     "parameter_groups",
     "trained_and_all",
 ]

@@ -95,6 +95,15 @@ class MaceModel(torch.nn.Module):
         Forces and stress come from one backward pass for each energy: with g = dE/dr for every edge vector r from
         sender i to receiver j, F_i += g and F_j −= g, and the strain derivative is the symmetric part of Σ r ⊗ g.
         """
+        return self._predicted(batch, labels, create_graph)[0]
+
+    def with_features(self, batch: Batch, labels: set[str]) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+        """Predictions as of ``forward``, and the node features [N, F] they were made from; all detached."""
+        return self._predicted(batch, labels, create_graph=False)
+
+    def _predicted(
+        self, batch: Batch, labels: set[str], create_graph: bool
+    ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
         unknown = labels - self.labels
         if unknown:
             raise ModelError(
@@ -116,7 +125,7 @@ class MaceModel(torch.nn.Module):
                 results[name] = values / self._sizes(name, batch, values)
         if not create_graph:
             results = {label: value.detach() for label, value in results.items()}
-        return {label: value for label, value in results.items() if label in labels}
+        return {label: value for label, value in results.items() if label in labels}, features.detach()
 
     def physical(self, batch: Batch, predictions: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Predictions of ``forward`` in the units of the data, with the baseline; float64. Stress of a structure

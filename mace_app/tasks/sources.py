@@ -1,11 +1,11 @@
 """Which model and which data a command names."""
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mace_app.data import PreparedData, prepare
 from mace_app.model import MaceModel
@@ -14,7 +14,9 @@ from mace_app.options import OptionsError, Problem, RunOptions, TargetInfo, pars
 from mace_app.options.datasets import DERIVATIVES
 from mace_app.tasks.errors import TaskError
 from mace_app.tasks.starting import options_for
-from mace_app.training import best_weights, build_model, checkpoint_file, load_checkpoint
+from mace_app.training import best_weights, build_model, checkpoint_file, last_weights, load_checkpoint
+
+Which = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,10 @@ class ModelSource:
     run: Path | None
 
 
-def open_model(path: Path, head: str | None = None) -> ModelSource:
+def open_model(path: Path, head: str | None = None, which: Which = "best") -> ModelSource:
     """From a run folder, a checkpoint or a foundation file (``.model``, of which ``head`` may choose a head);
-    CheckpointError, FoundationError or TaskError where it is none of them."""
+    CheckpointError, FoundationError or TaskError where it is none of them. ``which`` weights of a run's: of the best
+    epoch, or of the last one."""
     if not path.exists():
         raise TaskError(f"There is no {path}. Name a run folder, a checkpoint or a `.model` file.")
     if path.suffix == ".model" and path.is_file():
@@ -43,13 +46,21 @@ def open_model(path: Path, head: str | None = None) -> ModelSource:
             "checkpoints instead."
         )
     file = checkpoint_file(path)
-    checkpoint = load_checkpoint(file)
+    if which == "last" and path.is_dir():
+        file = path / "checkpoints" / "last.safetensors"
     run = path if path.is_dir() else file.resolve().parent.parent
+    return open_weights(file, run, which)
+
+
+def open_weights(file: Path, run: Path, which: Which = "best") -> ModelSource:
+    """From a checkpoint of the run folder ``run``, wherever the checkpoint lies; CheckpointError if it is damaged."""
+    checkpoint = load_checkpoint(file)
     options_file = run / "options.yaml"
     options = parse_options(read_yaml(options_file)) if options_file.exists() else None
-    best = checkpoint.header.get("best")
+    best = checkpoint.header.get("best") if which == "best" else None
+    weights = best_weights(checkpoint) if which == "best" else last_weights(checkpoint)
     return ModelSource(
-        model=build_model(checkpoint, best_weights(checkpoint)).eval(),
+        model=build_model(checkpoint, weights).eval(),
         epoch=int(best["epoch"] if best else checkpoint.header["epoch"]),
         length_unit=checkpoint.header.get("length_unit", ""),
         options=options,
@@ -129,9 +140,21 @@ def _masks(source: ModelSource) -> dict[str, Any]:
 def prepared_for(
     model: MaceModel, datasets: list[dict[str, Any]], length_unit: str, may_lack: Sequence[Path] = ()
 ) -> Iterator[PreparedData]:
-    """All structures of ``datasets`` as graphs for ``model`` (in ``.training``), in a folder that is deleted. Files
-    that ``may_lack`` labels got targets that nobody chose for them. Raises TaskError for other targets than the
-    model's."""
+    """As ``prepare_for``, in a folder that is deleted."""
+    with tempfile.TemporaryDirectory(prefix="mace-studio-") as folder:
+        yield prepare_for(model, datasets, length_unit, Path(folder), may_lack)
+
+
+def prepare_for(
+    model: MaceModel,
+    datasets: list[dict[str, Any]],
+    length_unit: str,
+    folder: Path,
+    may_lack: Sequence[Path] = (),
+    progress: Callable[[int, int, str], None] | None = None,
+) -> PreparedData:
+    """All structures of ``datasets`` as graphs for ``model`` (in ``.training``). Files that ``may_lack`` labels got
+    targets that nobody chose for them. Raises TaskError for other targets than the model's."""
     # Only what the reading depends on; the rest of the hyperparameters is checked where they are used.
     hypers: dict[str, Any] = {"hidden_irreps": model.config.hypers.hidden_irreps, "r_max": model.config.cutoff}
     if model.config.architecture is not None:  # its features are not those of any hyperparameters
@@ -153,8 +176,8 @@ def prepared_for(
         )
     for name, info in options.targets().items():
         _check_same(name, info, model.config.targets[name])
-    with tempfile.TemporaryDirectory(prefix="mace-studio-") as folder:
-        yield prepare(options, Path(folder), may_lack=[path for path in may_lack if path.suffix not in DESCRIPTIONS])
+    lacking = [path for path in may_lack if path.suffix not in DESCRIPTIONS]
+    return prepare(options, folder, progress, may_lack=lacking)
 
 
 def _decided(dataset: dict[str, Any], model: MaceModel) -> dict[str, Any]:

@@ -93,6 +93,11 @@ def best_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     return {**weights, **chosen}
 
 
+def last_weights(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
+    """Those of the epoch the checkpoint was made in, averaged where the training averages them."""
+    return {**checkpoint.group("model"), **checkpoint.group("average")}
+
+
 def build_model(checkpoint: Checkpoint, weights: Mapping[str, torch.Tensor]) -> MaceModel:
     """The model that the header describes, with ``weights``, on the CPU; CheckpointError where they don't fit."""
     try:

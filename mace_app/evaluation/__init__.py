@@ -1,6 +1,6 @@
 """From a model and graphs to predictions, errors and tables."""
 
-from mace_app.evaluation.compare import Compared, Part, compare
+from mace_app.evaluation.comparison import Compared, Part, compare
 from mace_app.evaluation.evaluate import Evaluation, evaluate
 from mace_app.evaluation.structures import write_predictions
 

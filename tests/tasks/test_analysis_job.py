@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from small_data import frame, waters
 
+from mace_app.evaluation.comparison import EDGES_AT_ONCE
 from mace_app.jobs import AnalysisFolder, DataChoice, DatasetFolder, JobsError, ModelChoice, RunFolder, Workspace
 from mace_app.jobs.supervisor import Supervisor
 from mace_app.tasks.analysis_job import CANCELLED, DONE, FAILED, work_analysis
@@ -121,7 +122,7 @@ def test_a_cancel_is_seen_between_two_batches(
     workspace: Workspace, run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mace_app.tasks.analysis_job.INTERVAL_SECONDS", 0.0)
-    monkeypatch.setattr("mace_app.evaluation.comparison.EDGES_AT_ONCE", 1)
+    monkeypatch.setitem(EDGES_AT_ONCE, "cpu", 1)
     folder = workspace.request_analysis(ModelChoice(run=run.id))
     seen = []
     write = AnalysisFolder.write_progress

@@ -83,7 +83,11 @@ def parser() -> argparse.ArgumentParser:
     analyse = commands.add_parser(
         "analyse", help="predictions beside labels, as tables to look into", description=analyse_.__doc__
     )
-    analyse.add_argument("model", type=Path, help="run folder, checkpoint (.safetensors) or a published MACE (.model)")
+    analyse.add_argument(
+        "model",
+        type=Path,
+        help="run folder, checkpoint (.safetensors), a published MACE (.model), or the model.pt in a run folder",
+    )
     analyse.add_argument(
         "data",
         type=Path,

@@ -1,6 +1,6 @@
 """A model asked about sets of structures: predictions beside labels, where they come from, and a map of them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,10 @@ STRUCTURES_AT_ONCE = 32
 # A processor is fastest while a batch fits its caches; of a GPU's memory this takes about a gigabyte with the largest
 # models in use.
 EDGES_AT_ONCE = {"cpu": 800, "cuda": 16_000}
+
+
+Predict = Callable[[Mapping[str, np.ndarray]], Mapping[str, torch.Tensor]]
+"""Physical values of all labels of the model, as of ``MaceModel.physical``, for the arrays of ``GraphSet.collate``."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +58,17 @@ def compare(
     length_unit: str = "",
     on_batch: Callable[[int], None] = lambda structures: None,
     structures_at_once: int = STRUCTURES_AT_ONCE,
+    predict: Predict | None = None,
 ) -> Compared:
     """Predict all labels of the model for every structure, at least one, on the model's device, a batch at a time.
 
     ``on_batch`` is told how many structures each held. A label that the structures lack is NaN. Nothing depends on the
-    size of batches, beyond the rounding of the model's precision.
+    size of batches, beyond the rounding of the model's precision. ``predict`` takes the place of the model's own
+    predictions; features and energies of single atoms are still the model's.
     """
     reported = reported_labels(model.config.targets, model.config.per_structure_targets, length_unit)
     energy = next((name for name, info in model.config.targets.items() if info.is_energy and info.shape == (1,)), None)
-    gathered = _Gathered(model, reported, energy if any(part.split == "training" for part in parts) else None)
+    gathered = _Gathered(model, reported, energy if any(part.split == "training" for part in parts) else None, predict)
     errors: dict[str, dict[str, Errors]] = {}
     with frozen_weights(model):
         for part in parts:
@@ -84,6 +90,7 @@ class _Gathered:
     model: MaceModel
     reported: dict[str, Reported]
     energy: str | None  # whose uncertainty is wanted
+    predict: Predict | None
     columns: dict[str, list[np.ndarray]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -98,8 +105,10 @@ class _Gathered:
         model = self.model
         arrays = part.graphs.collate(indices)
         batch = Batch.from_arrays(arrays, model.config.atomic_types, model.device, model.dtype)
-        predictions, features = model.with_features(batch, model.labels)
-        physical = model.physical(batch, predictions)
+        predictions, features = model.with_features(batch, model.labels if self.predict is None else set())
+        physical: Mapping[str, torch.Tensor] = model.physical(batch, predictions)
+        if self.predict is not None:
+            physical = {name: values.to(model.device) for name, values in self.predict(arrays).items()}
         sums.update(convert(known, batch, physical), convert(known, batch, batch.labels))
         for name, entry in self.reported.items():
             values = physical[name]

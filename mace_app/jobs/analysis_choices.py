@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from mace_app.jobs.analysis_folder import FOLDER_NAME, DataChoice, ModelChoice
 from mace_app.jobs.checkpoint_files import NoCheckpoint, checkpoint_header
+from mace_app.jobs.data_roots import resolved
 from mace_app.jobs.errors import WorkspaceError
+from mace_app.jobs.exported_files import about_export, exported_file
 from mace_app.jobs.foundation_folder import FoundationFolder
 from mace_app.jobs.run_folder import RunFolder
 
@@ -43,6 +45,8 @@ class ModelAsked:
             raise WorkspaceError(
                 f"The checkpoint {self.checkpoint} can't be read: {error}. Choose the other one, or resume the run."
             ) from error
+        if self.about["kind"] == "file":
+            return self
         status = kept.stat()
         return replace(self, about={**self.about, "epoch": epoch}, identity=[epoch, status.st_size, status.st_mtime_ns])
 
@@ -56,7 +60,7 @@ def model_asked(workspace: "WorkspaceAnalyses", choice: ModelChoice) -> ModelAsk
         return _run_asked(workspace.run(choice.run), choice)
     if choice.foundation is not None:
         return _foundation_asked(workspace.foundation(choice.foundation), choice)
-    raise WorkspaceError("Exported files can't be analysed yet; choose the run or the foundation model they come from.")
+    return _file_asked(workspace, Path(choice.file or ""))
 
 
 def _run_asked(run: RunFolder, choice: ModelChoice) -> ModelAsked:
@@ -113,6 +117,20 @@ def _foundation_asked(foundation: FoundationFolder, choice: ModelChoice) -> Mode
         "sha256": facts["sha256"],
     }
     return ModelAsked(about, facts["sha256"], foundation.path / FOLDER_NAME, {FOUNDATION_TARGET: True})
+
+
+def _file_asked(workspace: "WorkspaceAnalyses", path: Path) -> ModelAsked:
+    root = workspace.root.resolve()
+    if not resolved(path).is_relative_to(root):
+        raise WorkspaceError(
+            f"{path} is not in this workspace. Name an export of one of its runs or foundation models."
+        )
+    exported = exported_file(path)
+    about, parent = about_export(exported), workspace.root / FOLDER_NAME
+    if exported.run is None:
+        return ModelAsked(about, exported.sha256, parent, {FOUNDATION_TARGET: True})
+    own = _run_asked(exported.run, ModelChoice(run=exported.run.id))
+    return replace(own, about=about, identity=exported.sha256, parent=parent)
 
 
 def data_asked(workspace: "WorkspaceAnalyses", model: ModelAsked, choice: DataChoice) -> dict[str, Any]:

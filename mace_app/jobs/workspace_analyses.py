@@ -160,6 +160,8 @@ def _key(request: AnalysisRequest, identity: Any) -> str:
     about = [model["kind"], model["id"], model.get("which"), model.get("head"), identity]
     about += [{key: value for key, value in data.items() if key != "name"}]
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    words = [model["which"], str(model["epoch"])] if model["kind"] == "run" else []
+    words: list[Any] = []
+    if model["kind"] != "foundation":
+        words = [model["which"], model["epoch"]] if model["kind"] == "run" else ["file"]
     words.append("splits" if data["kind"] == "splits" else data["id"][:50])
-    return "-".join([*words, digest])
+    return "-".join(map(str, [*words, digest]))

@@ -15,12 +15,13 @@ from mace_app.data import PreparedData, load_prepared, prepare
 from mace_app.evaluation import Compared, Part, compare
 from mace_app.files import sha256_of
 from mace_app.jobs import RunFolder
+from mace_app.jobs.exported_files import ExportedFile, about_export, exported_file
 from mace_app.jobs.names import utc_now
 from mace_app.model import MaceModel
 from mace_app.options import RunOptions
 from mace_app.tasks.errors import TaskError
 from mace_app.tasks.setting import choose_device, set_threads
-from mace_app.tasks.sources import ModelSource, Which, datasets_of, open_model, prepared_for
+from mace_app.tasks.sources import ModelSource, Which, datasets_of, open_model, open_weights, prepared_for
 from mace_app.tasks.starting import options_for
 from mace_app.tasks.tables import error_table
 
@@ -85,12 +86,18 @@ def analysed(
     device: torch.device,
     on_batch: Callable[[int], None] = lambda structures: None,
 ) -> tuple[Analysis, Compared]:
-    """``about`` is the ``model`` of ``AnalysisInfo``."""
+    """``about`` is the ``model`` of ``AnalysisInfo``; one of the kind ``file`` is an export of ``source``, and is run:
+    see ``jobs.exported_files``."""
     if material.structures == 0:
         raise TaskError("There are no structures to compare with. Name other files.")
     begun = time.monotonic()
     model: MaceModel = source.model.to(device)
-    found = compare(model, material.parts, source.length_unit, on_batch)
+    predict = None
+    if about["kind"] == "file":
+        from mace_app.export.exported import LoadedExport
+
+        predict = LoadedExport(Path(about["path"]), model.config.targets, source.length_unit)
+    found = compare(model, material.parts, source.length_unit, on_batch, predict=predict)
     info = AnalysisInfo(
         model=about,
         data=[{"name": Path(file["path"]).name, **file} for file in material.files],
@@ -119,9 +126,10 @@ def analyse_model(
     if output.exists() and not (output / INFO).is_file():
         raise TaskError(f"{output} is there already and holds no analysis. Name another folder with `-o`.")
     set_threads(threads)
-    source = open_model(path, head, which)
+    exported = exported_file(path) if path.suffix == ".pt" else None
+    source = open_model(path, head, which) if exported is None else source_of(exported)
     chosen = choose_device(device)
-    about = _about(path, source, which, head)
+    about = _about(path, source, which, head) if exported is None else about_export(exported)
     if data:
         datasets = datasets_of(source, data)
         with prepared_for(source.model, datasets, source.length_unit, may_lack=data) as prepared:
@@ -134,6 +142,24 @@ def analyse_model(
             analysis, found = analysed(source, about, material, chosen)
     write_analysis(output, analysis)
     return _said(analysis, found, output)
+
+
+def source_of(exported: ExportedFile, weights: Path | None = None) -> ModelSource:
+    """The model an exported file was made from; ``weights`` is a copy of its checkpoint. TaskError where a run has come
+    further since."""
+    if exported.run is None:
+        assert exported.foundation is not None
+        original = exported.foundation.source_path
+        if sha256_of(original) != exported.source_sha256:
+            raise TaskError(f"{original} is no longer the file that {exported.path} was made from. Export it again.")
+        return open_model(original, exported.head)
+    source = open_weights(weights or exported.run.checkpoint_path("best"), exported.run.path)
+    if source.epoch != exported.epoch:
+        raise TaskError(
+            f"{exported.path} was made from epoch {exported.epoch}, and the best of the run is epoch {source.epoch} by "
+            "now. Export the model again, or analyse the run."
+        )
+    return source
 
 
 def _about(path: Path, source: ModelSource, which: Which, head: str | None) -> dict[str, Any]:

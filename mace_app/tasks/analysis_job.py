@@ -110,10 +110,14 @@ def _model(folder: AnalysisFolder, about: dict[str, Any]) -> "ModelSource":
     from pathlib import Path
 
     from mace_app.files import sha256_of
+    from mace_app.jobs.exported_files import exported_file
+    from mace_app.tasks.analyse import source_of
     from mace_app.tasks.errors import TaskError
     from mace_app.tasks.sources import open_model, open_weights
 
     path = Path(about["path"])
+    if about["kind"] == "file":
+        return source_of(exported_file(path), folder.weights_file if folder.weights_file.exists() else None)
     if about["kind"] == "run":
         about["sha256"] = sha256_of(folder.weights_file)
         return open_weights(folder.weights_file, path, about["which"])
@@ -133,7 +137,9 @@ def _data(
     from mace_app.tasks.sources import prepare_for
 
     if data["kind"] == "splits":
-        return own_structures(RunFolder(model["path"]), source, folder.data_path, watch.count)
+        path = Path(model["path"])
+        run = RunFolder(path.parent if model["kind"] == "file" else path)
+        return own_structures(run, source, folder.data_path, watch.count)
     if ANGSTROM_PER_UNIT[data["length_unit"]] != ANGSTROM_PER_UNIT[source.length_unit]:
         raise TaskError(
             f"Lengths in {data['name']} are in `{data['length_unit'] or 'angstrom'}`, but in "

@@ -110,7 +110,8 @@ def test_every_row_names_the_structure_it_came_from(run: RunFolder, analysis: An
 
 def test_the_map_is_the_same_for_every_size_of_batch_and_separates_kinds(run: RunFolder, tmp_path: Path) -> None:
     source = open_model(run.path)
-    parts = own_structures(run, source, tmp_path).parts
+    parts = own_structures(run, source, tmp_path / "scratch").parts
+    assert not (tmp_path / "scratch").exists(), "the run's own packed structures are used"
     first, second = (compare(source.model, parts, "", structures_at_once=size) for size in (1, 7))
     assert first.map is not None and second.map is not None
     assert first.map["method"] == "PCA" and sum(first.map["explained"]) <= 1 + 1e-12

@@ -233,6 +233,38 @@ def test_further_training_while_an_analysis_waits_does_not_change_the_question(
         workspace.request_analysis(ModelChoice(run=run.id))
 
 
+def test_an_exported_file_says_what_its_run_says_and_no_other_file_is_run(
+    workspace: Workspace, run: RunFolder, tmp_path: Path
+) -> None:
+    before = done_here(workspace, workspace.request_analysis(ModelChoice(run=run.id))).result()
+    folder = done_here(workspace, workspace.request_analysis(ModelChoice(file=run.model_file)))
+    assert folder.path.parent == workspace.root / "analyses" and folder.id.startswith("file-splits-")
+    analysis = folder.result()
+    assert (analysis.info.model["kind"], analysis.info.model["epoch"]) == ("file", 2)
+    for name, label in before.labels.items():
+        np.testing.assert_allclose(analysis.labels[name].prediction, label.prediction, rtol=0, atol=1e-9)
+        np.testing.assert_array_equal(analysis.labels[name].reference, label.reference)
+    np.testing.assert_array_equal(analysis.structures.map, before.structures.map)
+    assert workspace.request_analysis(ModelChoice(file=run.model_file)).path == folder.path
+    assert {entry.id for entry in workspace.analyses()} == {folder.id, *(p.name for p in run.path.glob("analyses/*"))}
+
+    copied = tmp_path / "model.pt"
+    shutil.copy(run.model_file, copied)
+    with pytest.raises(JobsError, match="not in this workspace"):
+        workspace.request_analysis(ModelChoice(file=copied))
+    inside = workspace.root / "model.pt"
+    shutil.copy(run.model_file, inside)
+    with pytest.raises(JobsError, match="only those that were made and checked here are run"):
+        workspace.request_analysis(ModelChoice(file=inside))
+    waiting = workspace.request_analysis(ModelChoice(file=run.model_file), None)
+    (waiting.result_path / "analysis.json").unlink()
+    waiting = workspace.request_analysis(ModelChoice(file=run.model_file))
+    run.model_file.write_bytes(run.model_file.read_bytes() + b"!")
+    assert work_analysis(waiting) == FAILED and "has changed since it was exported" in (waiting.error() or "")
+    with pytest.raises(JobsError, match="has changed since it was exported"):
+        workspace.request_analysis(ModelChoice(file=run.model_file))
+
+
 @pytest.mark.parametrize(
     ("choice", "sentence"),
     [

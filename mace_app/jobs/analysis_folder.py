@@ -84,8 +84,12 @@ class AnalysisFolder(JobFolder):
 
     @property
     def weights_file(self) -> Path:
-        """The run's checkpoint as it was when the analysis was asked for; gone when it is done."""
+        """The run's checkpoint as it was when the analysis was asked for; gone when the job is over."""
         return self.path / WEIGHTS
+
+    def forget_weights(self) -> None:
+        """The next job brings its own."""
+        self._remove(WEIGHTS)
 
     @property
     def data_path(self) -> Path:

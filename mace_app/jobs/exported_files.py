@@ -1,7 +1,8 @@
 """Exported metatomic files that may be run: those this program made, checked and left as they were.
 
 TorchScript is a program. So a file is run, and only by a worker, where it lies at its place in a run or a foundation
-model and has the checksum that the report of its export names; imported runs come without exports.
+model and has the checksum that the report of its export names; imported runs come without exports. For a folder from
+elsewhere, named on the command line, whoever names it answers.
 """
 
 from dataclasses import dataclass

@@ -46,8 +46,8 @@ class WorkspaceAnalyses(WorkspaceFoundations):
         raise WorkspaceError(f"There is no analysis {identifier!r}. It may have been deleted; ask for it again.")
 
     def request_analysis(self, model: ModelChoice, data: DataChoice | None = None) -> AnalysisFolder:
-        """The analysis of this model on these data, as it is if it is there or at work; else queued. WorkspaceError for
-        what can't be compared. The default are the run's own structures."""
+        """The analysis of this model on these data, as it is if it is there or at work; else queued, to be followed by
+        ``ensure_supervisor``. WorkspaceError for what can't be compared. Without data: the run's own structures."""
         asked = model_asked(self, model)
         about = data_asked(self, asked, data or DataChoice())
         try:
@@ -76,7 +76,8 @@ class WorkspaceAnalyses(WorkspaceFoundations):
     def cancel_analysis(self, folder: AnalysisFolder) -> None:
         """End a waiting job at once, a running one within about a second."""
         folder.cancel()
-        self.queue.cancel(self._job(folder), then=lambda: folder.set_state("cancelled"))
+        if self.queue.cancel(self._job(folder), then=lambda: folder.set_state("cancelled")):
+            folder.forget_weights()
 
     def delete_analysis(self, identifier: str) -> None:
         """Delete an analysis that is not at work, with its result."""

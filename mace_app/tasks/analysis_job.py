@@ -80,8 +80,8 @@ def work_analysis(folder: AnalysisFolder) -> int:
         return FAILED
     finally:
         shutil.rmtree(folder.data_path, ignore_errors=True)
+        folder.forget_weights()
     folder.set_state("done")
-    folder.weights_file.unlink(missing_ok=True)
     return DONE
 
 

@@ -74,6 +74,7 @@ def test_a_worker_answers_and_the_same_question_finds_the_answer(workspace: Work
     assert workspace.analysis(folder.id).path == folder.path
     workspace.cancel_analysis(other)
     assert other.state() == "cancelled" and not workspace.queue.active(), "one that waits ends at once"
+    assert not other.weights_file.exists()
     workspace.delete_analysis(other.id)
     with pytest.raises(JobsError, match="There is no analysis"):
         workspace.analysis(other.id)

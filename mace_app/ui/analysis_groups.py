@@ -46,9 +46,14 @@ def groups_of(analysis: Analysis, values: Values, kind: str) -> list[Group]:
 
 def kinds_of(analysis: Analysis) -> list[str]:
     """The kinds that tell structures apart here; always the elements."""
-    return [
-        kind for kind in KINDS if kind == "element" or len(np.unique(getattr(analysis.structures, kind))) > 1
-    ] or ["element"]
+    return [kind for kind in KINDS if kind == "element" or len(np.unique(getattr(analysis.structures, kind))) > 1] or [
+        "element"
+    ]
+
+
+def file_name(path: object) -> str:
+    """The last part of a path of any system."""
+    return str(path).replace("\\", "/").rpartition("/")[2]
 
 
 def _elements(analysis: Analysis, values: Values) -> list[Group]:
@@ -72,7 +77,9 @@ def _elements(analysis: Analysis, values: Values) -> list[Group]:
 
 
 def _errors(
-    code: NDArray[np.int64], values: Values, rows: NDArray[np.int64] | slice = slice(None)  # noqa: B008
+    code: NDArray[np.int64],
+    values: Values,
+    rows: NDArray[np.int64] | slice = slice(None),
 ) -> dict[int, Errors]:
     """Of every code that occurs."""
     size, reference = values.size[rows], values.reference[rows]

@@ -1,7 +1,8 @@
 """The analyses of a workspace, and opening one of them."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from numpy.typing import NDArray
 from mace_app.analysis import Analysis, AnalysisError, AnalysisInfo, read_analysis, read_info
 from mace_app.analysis.store import INFO
 from mace_app.jobs import Workspace
-from mace_app.ui.analysis_values import Kept, Values, View
+from mace_app.ui.analysis_values import Kept, Values, View, compute, scaled
+from mace_app.ui.charts import DisplayUnit
 from mace_app.ui.run_reader import signature
 from mace_app.ui.times import clock
 
@@ -21,7 +23,7 @@ MOST_OPEN = 4
 
 @dataclass(frozen=True)
 class Stored:
-    """A finished analysis; ``id`` is its place in the workspace without ``/result``."""
+    """A finished analysis; ``id`` is the name of its folder, which no other one has."""
 
     id: str
     path: Path
@@ -46,7 +48,11 @@ class Opened:
     key: Hashable
 
     def values(self, view: View) -> Values:
-        return _kept().get(self.key, self.analysis, view)
+        return _kept().get((self.key, view), partial(compute, self.analysis, view))
+
+    def scaled(self, values: Values, unit: DisplayUnit) -> Values:
+        view = replace(values.view, unit=unit)
+        return _kept().get((self.key, view), partial(scaled, values, unit))
 
 
 def stored_analyses(space: Workspace) -> tuple[list[Stored], list[str]]:
@@ -55,8 +61,7 @@ def stored_analyses(space: Workspace) -> tuple[list[Stored], list[str]]:
     for place in PLACES:
         for path in space.root.glob(f"{place}/{INFO}"):
             try:
-                identifier = path.parent.parent.relative_to(space.root).as_posix()
-                found.append(Stored(identifier, path.parent, read_info(path.parent)))
+                found.append(Stored(path.parent.parent.name, path.parent, read_info(path.parent)))
             except AnalysisError as error:
                 problems.append(str(error))
     return sorted(found, key=lambda stored: (stored.info.created, stored.id), reverse=True), sorted(problems)
@@ -78,9 +83,9 @@ def counterparts(first: Analysis, second: Analysis) -> NDArray[np.int64]:
 
 def same_data(first: AnalysisInfo, second: AnalysisInfo) -> bool:
     """Whether a file was read for both."""
-    return bool({str(entry.get("sha256")) for entry in first.data} & {str(entry.get("sha256")) for entry in second.data})
-
-
+    return bool(
+        {str(entry.get("sha256")) for entry in first.data} & {str(entry.get("sha256")) for entry in second.data}
+    )
 
 
 def _keys(analysis: Analysis) -> list[tuple[str, int, int]]:

@@ -29,7 +29,9 @@ class Selection:
     def marks(self) -> Marks:
         return Marks(self.rows, self.current)
 
-    def choose(self, rows: Rows, errors: NDArray[np.float64], how: str = "replace", atom: int | None = None) -> None:
+    def choose(
+        self, rows: NDArray[np.integer], errors: NDArray[np.float64], how: str = "replace", atom: int | None = None
+    ) -> None:
         """Other structures instead, besides, or not any more; ``errors [S]`` give their order."""
         rows = np.unique(rows).astype(np.int64)
         if how == "add":

@@ -6,7 +6,7 @@ Made once for a view and kept for all sessions of the server, the least used fir
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -61,7 +61,7 @@ class Values:
         """``make()``, once."""
         if name not in self._derived:
             self._derived[name] = make()
-        return self._derived[name]  # type: ignore[no-any-return]
+        return self._derived[name]
 
     @property
     def size(self) -> Floats:
@@ -89,7 +89,7 @@ class Errors:
     r2: float | None
 
 
-def errors_of(values: Values, rows: Rows | slice = slice(None)) -> Errors | None:  # noqa: B008
+def errors_of(values: Values, rows: Rows | slice = slice(None)) -> Errors | None:
     """None without any value."""
     size, reference = values.size[rows], values.reference[rows]
     if not len(size):
@@ -128,7 +128,9 @@ def compute(analysis: Analysis, view: View) -> Values:
         rows = np.arange(len(of_row))
     atom = rows - analysis.first_atom[of_row] if label.per_atom else np.full(len(rows), -1)
     if view.by_vector:
-        lengths = [np.linalg.norm(v.reshape(len(v), -1), axis=1) for v in (prediction - reference, reference, prediction)]
+        lengths = [
+            np.linalg.norm(v.reshape(len(v), -1), axis=1) for v in (prediction - reference, reference, prediction)
+        ]
         error, reference, prediction = lengths
         width = 1
     else:
@@ -138,7 +140,9 @@ def compute(analysis: Analysis, view: View) -> Values:
         reference, prediction = part.select(np.asarray(reference)), part.select(np.asarray(prediction))
         width = reference.shape[1]
         error = prediction - reference
-    return _finished(view, reference, prediction, error, np.repeat(of_row, width), np.repeat(atom, width), len(analysis))
+    return _finished(
+        view, reference, prediction, error, np.repeat(of_row, width), np.repeat(atom, width), len(analysis)
+    )
 
 
 def _finished(
@@ -156,7 +160,23 @@ def _finished(
         counts = np.diff(np.r_[starts, len(structure)])
         mean[structure[starts]] = np.add.reduceat(size, starts) / counts
         largest[structure[starts]] = np.maximum.reduceat(size, starts)
-    return Values(view, *flat, structure.astype(np.int32), atom.astype(np.int32), mean, largest)
+    return Values(view, flat[0], flat[1], flat[2], structure.astype(np.int32), atom.astype(np.int32), mean, largest)
+
+
+def scaled(values: Values, unit: DisplayUnit) -> Values:
+    """The same in another unit; ``unit.factor`` is against that of ``values``."""
+    view = replace(values.view, unit=unit)
+    factor = unit.factor
+    return Values(
+        view,
+        values.reference * factor,
+        values.prediction * factor,
+        values.error * factor,
+        values.structure,
+        values.atom,
+        values.mean * factor,
+        values.largest * factor,
+    )
 
 
 class Kept:
@@ -167,13 +187,13 @@ class Kept:
         self._values: OrderedDict[Hashable, Values] = OrderedDict()
         self._most = most_bytes
 
-    def get(self, analysis_key: Hashable, analysis: Analysis, view: View) -> Values:
-        key = (analysis_key, view)
+    def get(self, key: Hashable, make: Callable[[], Values]) -> Values:
+        """Kept under ``key``, or made now."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
                 return self._values[key]
-        made = compute(analysis, view)
+        made = make()
         with self._lock:
             self._values[key] = made
             while len(self._values) > 1 and sum(map(_bytes, self._values.values())) > self._most:

@@ -9,7 +9,16 @@ from numpy.typing import NDArray
 
 from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.crowd import crowding, thinned
-from mace_app.ui.charts.style import DENSITY_SCALE, NEUTRAL, PALETTE, TRAINING, VALIDATION, base_figure, empty_figure, plain_text
+from mace_app.ui.charts.style import (
+    DENSITY_SCALE,
+    NEUTRAL,
+    PALETTE,
+    TRAINING,
+    VALIDATION,
+    base_figure,
+    empty_figure,
+    plain_text,
+)
 
 DENSITY_FROM = 400
 MOST_MARKED = 1200
@@ -190,7 +199,9 @@ def _data(cloud: Cloud, rows: NDArray[np.int64], names: Names) -> dict[str, Any]
 
 def _hover(cloud: Cloud, hover: str) -> str:
     atoms = len(cloud.atom) > 0 and cloud.atom[0] >= 0
-    return "structure %{customdata[2]}, %{text}" + (", atom %{customdata[1]}" if atoms else "") + hover + "<extra></extra>"
+    return (
+        "structure %{customdata[2]}, %{text}" + (", atom %{customdata[1]}" if atoms else "") + hover + "<extra></extra>"
+    )
 
 
 def _marked(figure: Chart, cloud: Cloud, names: Names, marks: Marks, hover: str) -> None:

@@ -1,0 +1,133 @@
+"""Tables of the analysis page. A line that is clicked chooses its structures."""
+
+import numpy as np
+import streamlit as st
+
+from mace_app.analysis import Analysis
+from mace_app.ui.analysis_charts import Shown
+from mace_app.ui.analysis_groups import KINDS, Group, file_name, groups_of, kinds_of
+from mace_app.ui.charts import r_squared, three_digits
+from mace_app.ui.charts.analysis_spread import group_bars_figure
+from mace_app.ui.choice_table import Line, choice_table
+from mace_app.ui.live_plotly import live_plotly
+from mace_app.ui.report_tables import SPLITS
+from mace_app.ui.text import count, markdown
+
+MOST_LINES = 200
+MOST_BARS = 30
+NONE = "(none)"
+
+
+def structures_table(analysis: Analysis, shown: Shown) -> None:
+    """The chosen structures, or all as long as none is chosen, the largest error first."""
+    looked, selection, table = shown.looked, shown.selection, analysis.structures
+    errors = looked.of_structures
+    chosen = len(selection.rows) > 0
+    rows = selection.rows if chosen else np.argsort(np.where(np.isfinite(errors), -errors, np.inf), kind="stable")
+    known = int(np.isfinite(errors).sum())
+    rows = rows if chosen else rows[:known]
+    told = count(len(rows), "structure")
+    words = f"{told} chosen" if chosen else f"All of {told}"
+    more = f"; the first {MOST_LINES} are listed" if len(rows) > MOST_LINES else ""
+    st.caption(f"{words}, the largest error first{more}. Ranked by the {looked.measure} of {markdown(looked.title)}.")
+    start = 0
+    if chosen and len(rows) > MOST_LINES:
+        start = max(0, min(selection.place - MOST_LINES // 2, len(rows) - MOST_LINES))
+    listed = rows[start : start + MOST_LINES]
+    several = len(np.unique(table.dataset)) > 1
+    columns = ["Structure", "Formula", "config_type", "Split", "Atoms", looked.with_unit("Largest error"), "Mean error"]
+    lines = []
+    for row in listed.tolist():
+        where = str(int(table.frame[row])) + (f" of {file_name(table.dataset[row])}" if several else "")
+        split = SPLITS.get(str(table.split[row]), str(table.split[row]))
+        largest, mean = float(looked.values.largest[row]), float(looked.values.mean[row])
+        lines.append(
+            Line(
+                (
+                    where,
+                    str(table.formula[row]),
+                    str(table.group[row]),
+                    split,
+                    str(int(table.n_atoms[row])),
+                    three_digits(largest),
+                    three_digits(mean),
+                ),
+                (
+                    int(table.frame[row]),
+                    str(table.formula[row]),
+                    str(table.group[row]),
+                    split,
+                    int(table.n_atoms[row]),
+                    _known(largest),
+                    _known(mean),
+                ),
+                row == selection.current,
+            )
+        )
+
+    def look(number: int) -> None:
+        selection.look_at(int(listed[number]), errors)
+
+    choice_table(columns, lines, "analysis-worst", "Structures with the largest errors", look)
+
+
+def groups_table(analysis: Analysis, shown: Shown) -> None:
+    """Errors by what tells structures apart."""
+    looked, selection = shown.looked, shown.selection
+    kinds = kinds_of(analysis)
+    kind = (
+        st.segmented_control(
+            "Groups by", kinds, format_func=KINDS.__getitem__, default=kinds[0], required=True, key="analysis-kind"
+        )
+        or kinds[0]
+    )
+    found: list[Group] = looked.values.derived(f"groups {kind}", lambda: groups_of(analysis, looked.values, kind))
+    shown_groups = found[:MOST_LINES]
+    if len(found) > MOST_LINES:
+        st.caption(f"The {MOST_LINES} groups with the largest errors of {len(found)}.")
+    columns = [KINDS[kind], "Structures", "Values", looked.with_unit("MAE"), "RMSE", "Largest", "R²"]
+    lines = []
+    chosen = set(selection.rows.tolist())
+    for group in shown_groups:
+        errors = group.errors
+        name = _name(kind, group.name)
+        lines.append(
+            Line(
+                (
+                    name,
+                    _thousands(len(group.structures)),
+                    _thousands(errors.count),
+                    three_digits(errors.mae),
+                    three_digits(errors.rmse),
+                    three_digits(errors.max),
+                    r_squared(errors.r2),
+                ),
+                (name, len(group.structures), errors.count, errors.mae, errors.rmse, errors.max, errors.r2),
+                len(chosen) == len(group.structures) > 0 and chosen.issuperset(group.structures.tolist()),
+            )
+        )
+
+    def choose(number: int) -> None:
+        selection.choose(shown_groups[number].structures, looked.of_structures)
+
+    with st.grid(2, min_column_width=340, gap="medium", key="analysis-groups") as grid:
+        with grid.cell():
+            choice_table(columns, lines, f"analysis-groups-{kind}", f"Errors by {KINDS[kind]}", choose)
+        with grid.cell():
+            bars = [(_name(kind, g.name), g.errors.mae, g.errors.rmse) for g in shown_groups[:MOST_BARS]]
+            title = f"{looked.title} by {KINDS[kind].lower() if kind != 'group' else KINDS[kind]}"
+            live_plotly(group_bars_figure(bars, looked.unit, title), "analysis-bars", title)
+
+
+def _name(kind: str, name: str) -> str:
+    if kind == "split":
+        return SPLITS.get(name, name or NONE)
+    return (file_name(name) if kind == "dataset" else name) or NONE
+
+
+def _known(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def _thousands(amount: int) -> str:
+    return f"{amount:,}".replace(",", "\u202f")

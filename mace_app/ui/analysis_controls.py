@@ -79,13 +79,18 @@ def look_controls(opened: Opened) -> Looked:
             split,
         )
         values = _in_unit(opened, own)
-        measure = st.selectbox(
-            "Error of a structure",
-            ["largest", "mean"],
-            format_func={"largest": "largest of its values", "mean": "mean of its values"}.__getitem__,
-            key="analysis-measure",
-            width=190,
-            help="By this, structures are ranked and the map is coloured.",
+        alone = not label.per_atom and (vector or int(np.prod(label.shape)) == 1 or part not in (charts.ALL, VECTORS))
+        measure = (
+            "largest"
+            if alone
+            else st.selectbox(
+                "Error of a structure",
+                ["largest", "mean"],
+                format_func={"largest": "largest of its values", "mean": "mean of its values"}.__getitem__,
+                key="analysis-measure",
+                width=190,
+                help="By this, structures are ranked and the map is coloured.",
+            )
         )
     words = VECTORS if vector else "" if part == charts.ALL else part
     return Looked(values, words, measure != "mean")

@@ -35,43 +35,41 @@ def analysis_page(space: Workspace) -> None:
     if not found:
         start_panel(space, first=True)
         return
-    stored = _choose(found)
-    if stored is None:
-        start_panel(space, first=False)
-        return
-    try:
-        opened = open_stored(stored)
-    except AnalysisError as error:
-        failure("This analysis can't be shown", error)
-        return
-    ghost = ghost_choice(found, opened)
-    with st.container():
-        start_panel(space, first=False)
+    with st.grid(2, min_column_width=340, gap="small", key="analysis-which") as grid:
+        with grid.cell():
+            stored = _choose(found)
+        try:
+            opened = open_stored(stored)
+        except AnalysisError as error:
+            failure("This analysis can't be shown", error)
+            return
+        with grid.cell():
+            ghost = ghost_choice(found, opened)
+    start_panel(space, first=False)
     if not opened.analysis.labels or not len(opened.analysis):
         st.info("This analysis holds no labels to compare with.", icon=":material/info:")
         return
     st.fragment(_body)(opened, ghost)
 
 
-def _choose(found: list[Stored]) -> Stored | None:
-    """By the address; an unknown one is said, and the address follows what is chosen."""
+def _choose(found: list[Stored]) -> Stored:
+    """By the address, which follows what is chosen; an unknown one is said."""
     by_id = {stored.id: stored for stored in found}
     named = st.query_params.get("analysis")
     if named is not None and named not in by_id:
         st.warning(
-            f"There is no analysis {markdown(named)}. It may have been deleted; the newest one is shown.",
+            f"There is no analysis {markdown(named)}. It may have been deleted; another one is shown.",
             icon=":material/warning:",
         )
+    if named in by_id and st.session_state.get("analysis-named") != named:
+        st.session_state["analysis-id"] = named
     chosen = st.selectbox(
-        "Analysis",
-        list(by_id),
-        index=list(by_id).index(named) if named in by_id else 0,
-        format_func=lambda identifier: by_id[identifier].title,
-        key="analysis-id",
+        "Analysis", list(by_id), format_func=lambda identifier: by_id[identifier].title, key="analysis-id"
     )
     if chosen != named:
         st.query_params["analysis"] = chosen
-    return by_id.get(chosen)
+    st.session_state["analysis-named"] = chosen
+    return by_id[chosen]
 
 
 def _body(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> None:
@@ -117,7 +115,7 @@ def _numbers(looked: Looked, other: "object") -> None:
     if errors is None:
         st.info("No structure here has a label for this.", icon=":material/info:")
         return
-    with st.grid("auto", min_column_width=130, gap="small", key="analysis-errors") as grid:
+    with st.grid("auto", min_column_width=165, gap="small", key="analysis-errors") as grid:
         for title, name, unit in (
             ("MAE", "mae", True),
             ("RMSE", "rmse", True),

@@ -9,7 +9,7 @@ from mace_app.ui.charts.analysis_points import _title
 from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import NEUTRAL, PALETTE, TRAINING, VALIDATION, base_figure, empty_figure, plain_text
 
-BINS = 80
+MOST_BINS, FEWEST_BINS = 80, 12
 MOST_STEPS = 400
 NO_LABELS = "There are no labels to compare with here"
 Floats = NDArray[np.float64]
@@ -24,7 +24,8 @@ def error_histogram_figure(
         return empty_figure(NO_LABELS, height)
     figure = base_figure(f"Error{_in(unit)}", "Values", height)
     low, high = float(error.min()), float(error.max())
-    edges = np.linspace(low, high, BINS + 1) if high > low else np.array([low - 0.5, low + 0.5])
+    bins = int(np.clip(2 * np.sqrt(len(error)), FEWEST_BINS, MOST_BINS))
+    edges = np.linspace(low, high, bins + 1) if high > low else np.array([low - 0.5, low + 0.5])
     middle, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
     several = chosen is not None and len(chosen) > 0
     for values, colour, opacity, name in (
@@ -52,7 +53,7 @@ def error_histogram_figure(
     )  # fmt: skip
     figure.update_xaxes(tickformat="~g")
     # From half a value up, so that a single one has a height.
-    figure.update_yaxes(type="log", range=[np.log10(0.5), np.log10(highest * 1.6)], nticks=5, tickformat="~s")
+    figure.update_yaxes(type="log", range=[np.log10(0.5), np.log10(highest * 1.6)], dtick=1, tickformat="~s")
     return figure
 
 

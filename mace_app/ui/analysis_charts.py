@@ -14,8 +14,13 @@ from mace_app.ui import charts
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_state import Selection
 from mace_app.ui.analysis_values import Errors, Values, errors_of
-from mace_app.ui.charts.analysis_points import Cloud, Marks, Names, points_figure
-from mace_app.ui.charts.analysis_spread import cumulative_figure, error_histogram_figure
+from mace_app.ui.charts.analysis_points import Cloud, Names, points_figure, points_overlay
+from mace_app.ui.charts.analysis_spread import (
+    cumulative_figure,
+    cumulative_overlay,
+    error_histogram_figure,
+    histogram_overlay,
+)
 from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import plain_text
 from mace_app.ui.live_plotly import Picture, Pointed, region_plotly
@@ -63,12 +68,18 @@ def draw(kind: str, shown: Shown, height: int = HEIGHT) -> None:
     key = "analysis-" + kind.lower().replace(" ", "-")
     label = f"{kind} of {shown.looked.title}"
     if kind in (HISTOGRAM, CUMULATIVE):
-        figure = _spread(kind, shown, height)
-        region_plotly(figure, key, label, partial(_range_pointed, kind, shown), shown.picture)
-        return
-    cloud = cloud_of(kind, shown.analysis, shown.looked)
-    figure = _points(kind, cloud, shown, height)
-    region_plotly(figure, key, label, partial(_cloud_pointed, cloud, shown), shown.picture)
+        make, overlay = partial(_spread, kind, shown, height), _spread_overlay(kind, shown)
+        pointed = partial(_range_pointed, kind, shown)
+    else:
+        cloud = cloud_of(kind, shown.analysis, shown.looked)
+        make = partial(_points, kind, cloud, shown, height)
+        overlay = points_overlay(cloud, shown.selection.marks, len(shown.names))
+        pointed = partial(_cloud_pointed, cloud, shown)
+    if shown.ghost is None:
+        figure = shown.looked.values.derived(f"figure {kind} {height} {shown.looked.largest}", make)
+    else:
+        figure = make()
+    region_plotly(figure, key, label, pointed, overlay, shown.picture)
 
 
 def cloud_of(kind: str, analysis: Analysis, looked: Looked) -> Cloud:
@@ -104,8 +115,7 @@ def _points(kind: str, cloud: Cloud, shown: Shown, height: int) -> Chart:
     looked, unit = shown.looked, plain_text(shown.looked.unit)
     value = f" {unit}" if unit else ""
     vectors = "length of the " if looked.view.by_vector else ""
-    marks: Marks = shown.selection.marks
-    common: dict[str, Any] = {"names": shown.names, "marks": marks, "height": height}
+    common: dict[str, Any] = {"names": shown.names, "height": height}
     if kind == PARITY:
         errors = errors_of(looked.values)
         ghost = None
@@ -166,25 +176,22 @@ def _points(kind: str, cloud: Cloud, shown: Shown, height: int) -> Chart:
 
 
 def _spread(kind: str, shown: Shown, height: int) -> Chart:
-    values, rows = shown.looked.values, shown.selection.rows
-    chosen = values.of(rows) if len(rows) else None
+    values, ghost = shown.looked.values, shown.ghost
     if kind == HISTOGRAM:
-        return error_histogram_figure(
-            values.error,
-            shown.looked.unit,
-            "Errors",
-            None if chosen is None else values.error[chosen],
-            None if shown.ghost is None else shown.ghost.error,
-            height,
-        )
-    return cumulative_figure(
-        values.size,
-        shown.looked.unit,
-        "Share of small errors",
-        None if chosen is None else values.size[chosen],
-        None if shown.ghost is None else shown.ghost.size,
-        height,
-    )
+        other = None if ghost is None else ghost.error
+        return error_histogram_figure(values.error, shown.looked.unit, "Errors", other, height)
+    other = None if ghost is None else ghost.size
+    return cumulative_figure(values.size, shown.looked.unit, "Share of small errors", other, height)
+
+
+def _spread_overlay(kind: str, shown: Shown) -> dict[str, Any] | None:
+    values, rows = shown.looked.values, shown.selection.rows
+    if not len(rows):
+        return None
+    chosen = values.of(rows)
+    if kind == HISTOGRAM:
+        return histogram_overlay(values.error, values.error[chosen])
+    return cumulative_overlay(values.size[chosen])
 
 
 def _notes(errors: Errors | None, unit: str) -> list[str]:

@@ -15,7 +15,7 @@ from mace_app.ui.analysis_groups import KINDS, kinds_of
 from mace_app.ui.analysis_source import Opened, Stored, counterparts, open_stored, same_data
 from mace_app.ui.analysis_values import Values
 from mace_app.ui.charts import three_digits
-from mace_app.ui.charts.analysis_points import Cloud, points_figure
+from mace_app.ui.charts.analysis_points import Cloud, points_figure, points_overlay
 from mace_app.ui.charts.style import plain_text
 from mace_app.ui.choice_table import Line, choice_table
 from mace_app.ui.live_plotly import Pointed, region_plotly
@@ -107,10 +107,11 @@ def comparison(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]], shown: S
             unit = f" {plain_text(looked.unit)}" if looked.unit else ""
             figure = points_figure(
                 cloud, shown.names, looked.with_unit(f"{looked.measure.capitalize()}, this model"),
-                looked.with_unit("The other model"), "Above the line this model is better", selection.marks,
+                looked.with_unit("The other model"), "Above the line this model is better",
                 line="diagonal", hover=f"<br>this %{{x:.3~g}}, other %{{y:.3~g}}{unit}", height=HEIGHT + 60,
             )  # fmt: skip
-            region_plotly(figure, "analysis-difference", "Errors of both models", pointed, shown.picture)
+            overlay = points_overlay(cloud, selection.marks, len(mine))
+            region_plotly(figure, "analysis-difference", "Errors of both models", pointed, overlay, shown.picture)
         with grid.cell():
             _table(opened, shown, mine, theirs, both)
 

@@ -13,7 +13,7 @@ from mace_app.ui.live_plotly import live_plotly
 from mace_app.ui.report_tables import SPLITS
 from mace_app.ui.text import count, markdown
 
-MOST_LINES = 200
+MOST_LINES = 100
 MOST_BARS = 30
 NONE = "(none)"
 

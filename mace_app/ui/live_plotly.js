@@ -53,6 +53,84 @@ function selected(event) {
   return points.map(({ customdata }) => (ArrayBuffer.isView(customdata) ? Array.from(customdata) : customdata));
 }
 
+// What a person chose lies on a canvas above the chart: plotly would draw thousands of points anew for it.
+function paintOverlay({ element, data, parentElement }) {
+  const layout = element._fullLayout;
+  if (!data.regions || !layout?.xaxis) return;
+  const [x, y] = [layout.xaxis, layout.yaxis];
+  let canvas = element.querySelector("canvas.overlay");
+  if (!canvas) {
+    canvas = document.createElement("canvas");
+    canvas.className = "overlay";
+    Object.assign(canvas.style, { position: "absolute", inset: "0", pointerEvents: "none" });
+    element.append(canvas);
+  }
+  const ratio = window.devicePixelRatio || 1;
+  [canvas.width, canvas.height] = [layout.width * ratio, layout.height * ratio];
+  Object.assign(canvas.style, { width: `${layout.width}px`, height: `${layout.height}px` });
+  const overlay = data.overlay;
+  for (const layer of element.querySelectorAll(".scatterlayer, .barlayer")) layer.style.opacity = overlay ? 0.4 : 1;
+  if (!overlay) return;
+  const style = getComputedStyle(parentElement.host ?? parentElement);
+  const colour = style.getPropertyValue("--st-chart-categorical-colors").split(",")[1]?.trim() || data.palette[1];
+  const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
+  pen.beginPath();
+  pen.rect(x._offset, y._offset, x._length, y._length);
+  pen.clip();
+  pen.fillStyle = pen.strokeStyle = colour;
+  pen.lineWidth = 2;
+  const [left, top] = [(value) => x._offset + x.d2p(value), (value) => y._offset + y.d2p(value)];
+  overlay.points?.x.forEach((value, n) => {
+    pen.beginPath();
+    pen.arc(left(value), top(overlay.points.y[n]), 3.5, 0, 2 * Math.PI);
+    pen.fill();
+  });
+  overlay.rings?.x.forEach((value, n) => {
+    pen.beginPath();
+    pen.arc(left(value), top(overlay.rings.y[n]), 7, 0, 2 * Math.PI);
+    pen.stroke();
+  });
+  overlay.bars?.heights.forEach((height, n) => {
+    const [from, to] = [left(overlay.bars.edges[n]), left(overlay.bars.edges[n + 1])];
+    if (height > 0) pen.fillRect(from, top(height), Math.max(1, to - from), y._offset + y._length - top(height));
+  });
+  if (overlay.line) {
+    pen.beginPath();
+    overlay.line.x.forEach((value, n) => pen.lineTo(left(value), top(overlay.line.y[n])));
+    pen.stroke();
+  }
+}
+
+// The same for a picture: traces of plotly.
+function overlayTraces({ data: { overlay, palette } }) {
+  if (!overlay) return [];
+  const { points, rings, bars, line } = overlay;
+  const common = { type: "scatter", name: "chosen", hoverinfo: "skip" };
+  const found = [];
+  if (points) found.push({ ...common, ...points, mode: "markers", marker: { size: 7, color: palette[1] } });
+  if (rings) {
+    const marker = { size: 14, symbol: "circle-open", color: palette[1], line: { width: 2 } };
+    found.push({ ...common, ...rings, mode: "markers", marker, showlegend: false });
+  }
+  if (line) found.push({ ...common, ...line, mode: "lines", line: { color: palette[1], width: 2 } });
+  if (bars) {
+    const width = bars.heights.map((_, n) => bars.edges[n + 1] - bars.edges[n]);
+    const x = width.map((wide, n) => bars.edges[n] + wide / 2);
+    found.push({ type: "bar", name: "chosen", x, y: bars.heights, width, marker: { color: palette[1] } });
+  }
+  return found;
+}
+
+// Takes the outline away once the server has answered, and shows what is chosen now.
+function mark(chart, Plotly) {
+  if (!chart.data.regions) return;
+  paintOverlay(chart);
+  if (!chart.outlined) return;
+  chart.outlined = false;
+  Plotly.relayout(chart.element, { selections: [] });
+}
+
 // A marked part of the plane, whatever is drawn in it.
 function regionOf(event) {
   const first = (axes, letter) => axes[Object.keys(axes).find((name) => name.startsWith(letter))] ?? [];
@@ -79,7 +157,7 @@ function savePicture(chart, Plotly, format) {
   layout.paper_bgcolor = layout.plot_bgcolor = "#ffffff";
   layout.font = { family: shown.font.family, color: "#1a2233", size: 12, ...layout.font };
   Plotly.downloadImage(
-    { data: traces, layout },
+    { data: [...traces, ...overlayTraces(chart)], layout },
     {
       format,
       filename: data.name,
@@ -104,8 +182,10 @@ function listen(chart, Plotly) {
     element.on("plotly_deselect", () => report(null));
     return;
   }
+  const paint = () => paintOverlay(chart);
+  for (const name of ["afterplot", "relayout", "relayouting"]) element.on(`plotly_${name}`, paint);
   const tell = (points, region) => {
-    chart.marked = region !== null;
+    chart.outlined = region !== null;
     chart.setTriggerValue("pointed", { points, region, how: chart.how });
   };
   element.on("plotly_selected", (event) => {
@@ -130,16 +210,13 @@ function draw(chart, Plotly) {
   const { element, data, parentElement } = chart;
   const figure = themed(parentElement, data);
   const drawn = JSON.stringify(figure);
-  if (drawn === chart.drawn && !chart.marked) return;
-  chart.drawn = drawn;
-  if (data.regions) {
-    // What was marked is now shown by the figure itself.
-    chart.marked = false;
-    figure.layout.selections = [];
-    figure.layout.selectionrevision = chart.revision = (chart.revision ?? 0) + 1;
-    // A finger that draws a lasso could no longer move the page.
-    if (matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
+  if (drawn === chart.drawn) {
+    mark(chart, Plotly);
+    return;
   }
+  chart.drawn = drawn;
+  // A finger that draws a lasso could no longer move the page.
+  if (data.regions && matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   Plotly.react(element, figure.data, figure.layout, {
     displaylogo: false,
     responsive: true,
@@ -157,6 +234,7 @@ function draw(chart, Plotly) {
   if (chart.listening) return;
   chart.listening = true;
   listen(chart, Plotly);
+  mark(chart, Plotly);
 }
 
 function create(parentElement) {

@@ -13,7 +13,6 @@ from mace_app.ui.charts.style import (
     DENSITY_SCALE,
     NEUTRAL,
     PALETTE,
-    TRAINING,
     VALIDATION,
     base_figure,
     empty_figure,
@@ -21,8 +20,9 @@ from mace_app.ui.charts.style import (
 )
 
 DENSITY_FROM = 400
-MOST_MARKED = 1200
-MOST_GHOSTS = 1200
+MOST_POINTS = 1500
+MOST_MARKED = 800
+MOST_GHOSTS = 600
 OUTLIERS = 100
 # From small to large errors; readable on white and near-black.
 ERROR_SCALE = ((0.0, "#4f7fd6"), (0.4, "#8a56c2"), (0.7, "#d9597a"), (1.0, "#f0a531"))
@@ -56,7 +56,7 @@ class Cloud:
             x, y = self.x[known], self.y[known]
             x, y = np.log10(x) if self.log_x else x, np.log10(y) if self.log_y else y
             worst = np.argsort(self.size[known])[-OUTLIERS:] if len(known) > OUTLIERS else None
-            chosen = thinned(x, y, always=worst)
+            chosen = thinned(x, y, MOST_POINTS, worst)
             if self.coloured_by_error:
                 colours = self.size[known[chosen]]
             elif len(known) >= DENSITY_FROM:
@@ -111,7 +111,6 @@ def points_figure(
     x_title: str,
     y_title: str,
     title: str,
-    marks: Marks = NOTHING,
     ghost: Cloud | None = None,
     line: str = "",
     notes: Sequence[str] = (),
@@ -119,7 +118,7 @@ def points_figure(
     height: int = 420,
     colour_title: str = "",
 ) -> Chart:
-    """The points of a cloud; those of the chosen structures stand out. ``line``: "diagonal" or "zero"; ``notes`` stand
+    """The points of a cloud. ``line``: "diagonal" or "zero"; ``notes`` stand
     in the corner; ``ghost`` lies pale underneath. ``customdata`` is [structure's row, atom, number in the data set]."""
     if not len(cloud.rows):
         return empty_figure("There are no labels to compare with here", height)
@@ -135,7 +134,7 @@ def points_figure(
     crowded = cloud.colours is not None
     marker: dict[str, Any] = {
         "size": 5 if len(cloud.rows) >= DENSITY_FROM else 7,
-        "opacity": 0.3 if marks.any else 0.85,
+        "opacity": 0.85,
         "color": cloud.colours if crowded else VALIDATION,
         "colorscale": (ERROR_SCALE if cloud.coloured_by_error else DENSITY_SCALE) if crowded else None,
     }
@@ -143,10 +142,8 @@ def points_figure(
         marker |= _error_colours(cloud.colours, colour_title)
     figure.add_scatter(
         **_data(cloud, cloud.rows, names), mode="markers", marker=marker, hovertemplate=_hover(cloud, hover), name="",
-        selected={"marker": {"opacity": 0.9}}, unselected={"marker": {"opacity": 0.35}},
+        selected={"marker": {"opacity": 0.85}}, unselected={"marker": {"opacity": 0.85}},
     )  # fmt: skip
-    if marks.any:
-        _marked(figure, cloud, names, marks, hover)
     if notes:
         figure.add_annotation(
             text="<br>".join(notes), x=0.02, y=0.98, xref="paper", yref="paper", xanchor="left", yanchor="top",
@@ -163,6 +160,23 @@ def points_figure(
         figure.update_xaxes(range=limits)
         figure.update_yaxes(range=limits)
     return figure
+
+
+def points_overlay(cloud: Cloud, marks: Marks, structures: int) -> dict[str, Any] | None:
+    """The chosen ones among the points, and rings around those of the structure that is looked at; None of none.
+    ``structures`` is how many there are in all."""
+    if not marks.any:
+        return None
+    found = {"points": _places(cloud, cloud.marked(marks.structures, structures))}
+    if marks.current is not None:
+        found["rings"] = _places(cloud, cloud.marked(np.array([marks.current]), structures))
+    return found
+
+
+def _places(cloud: Cloud, rows: NDArray[np.int64]) -> dict[str, list[float]]:
+    return {
+        axis: [float(f"{value:.5g}") for value in values[rows]] for axis, values in (("x", cloud.x), ("y", cloud.y))
+    }
 
 
 def _title(text: str) -> dict[str, Any]:
@@ -202,20 +216,6 @@ def _hover(cloud: Cloud, hover: str) -> str:
     return (
         "structure %{customdata[2]}, %{text}" + (", atom %{customdata[1]}" if atoms else "") + hover + "<extra></extra>"
     )
-
-
-def _marked(figure: Chart, cloud: Cloud, names: Names, marks: Marks, hover: str) -> None:
-    rows = cloud.marked(marks.structures, len(names))
-    common = {"mode": "markers", "hovertemplate": _hover(cloud, hover), "name": ""}
-    figure.add_scatter(
-        **_data(cloud, rows, names), **common, marker={"size": 7, "color": TRAINING, "opacity": 0.9}
-    )  # fmt: skip
-    if marks.current is not None:
-        own = cloud.marked(np.array([marks.current]), len(names))
-        figure.add_scatter(
-            **_data(cloud, own, names), **common,
-            marker={"size": 11, "symbol": "circle-open", "color": TRAINING, "line": {"width": 2}},
-        )  # fmt: skip
 
 
 def _error_colours(colours: NDArray[np.float64] | None, title: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How the errors of an analysis are spread: histogram, cumulative curve, bars of groups; curves of one structure."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,86 +11,93 @@ from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import NEUTRAL, PALETTE, TRAINING, VALIDATION, base_figure, empty_figure, plain_text
 
 MOST_BINS, FEWEST_BINS = 80, 12
-MOST_STEPS = 400
+MOST_STEPS = 200
 NO_LABELS = "There are no labels to compare with here"
 Floats = NDArray[np.float64]
 
 
 def error_histogram_figure(
-    error: Floats, unit: str, title: str, chosen: Floats | None = None, ghost: Floats | None = None, height: int = 340
+    error: Floats, unit: str, title: str, ghost: Floats | None = None, height: int = 340
 ) -> Chart:
-    """Counts on a logarithmic axis, so that a single far value is seen beside a million; ``chosen`` are the errors of
-    the chosen structures. ``customdata`` is [from, to] of the bar."""
+    """Counts on a logarithmic axis, so that a single far value is seen beside a million. ``customdata`` is [from, to]
+    of the bar."""
     if not len(error):
         return empty_figure(NO_LABELS, height)
     figure = base_figure(f"Error{_in(unit)}", "Values", height)
-    low, high = float(error.min()), float(error.max())
-    bins = int(np.clip(2 * np.sqrt(len(error)), FEWEST_BINS, MOST_BINS))
-    edges = np.linspace(low, high, bins + 1) if high > low else np.array([low - 0.5, low + 0.5])
-    middle, width = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    several = chosen is not None and len(chosen) > 0
-    for values, colour, opacity, name in (
-        (error, VALIDATION, 0.4 if several else 0.9, "all"),
-        (chosen if several else None, TRAINING, 0.9, "chosen"),
-    ):
-        if values is None:
-            continue
-        counts = np.histogram(values, edges)[0]
-        figure.add_bar(
-            x=middle, y=counts, width=width, customdata=np.stack([edges[:-1], edges[1:]], axis=1), name=name,
-            marker={"color": colour, "opacity": opacity, "line": {"width": 0}},
-            hovertemplate=f"%{{customdata[0]:.4~g}} to %{{customdata[1]:.4~g}}: %{{y}} ({name})<extra></extra>",
-        )  # fmt: skip
+    edges = histogram_edges(error)
+    counts = np.histogram(error, edges)[0]
+    figure.add_bar(
+        x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges), name="this model",
+        customdata=np.stack([edges[:-1], edges[1:]], axis=1), marker={"color": VALIDATION, "line": {"width": 0}},
+        hovertemplate="%{customdata[0]:.4~g} to %{customdata[1]:.4~g}: %{y}<extra></extra>",
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
+    )  # fmt: skip
     if ghost is not None and len(ghost):
-        counts = np.histogram(ghost, edges)[0]
+        other = np.histogram(ghost, edges)[0]
         figure.add_scatter(
-            x=np.repeat(edges, 2)[1:-1], y=np.repeat(np.where(counts > 0, counts, 0.5), 2), mode="lines",
-            hoverinfo="skip", line={"width": 1.5, "color": PALETTE[2]}, name="the other model",
+            x=np.repeat(edges, 2)[1:-1], y=np.repeat(np.where(other > 0, other, 0.5), 2), mode="lines",
+            hoverinfo="skip", line={"width": 2, "color": PALETTE[2]}, name="the other model",
         )  # fmt: skip
-    highest = max(float(np.histogram(error, edges)[0].max()), 2.0)
     figure.update_layout(
-        showlegend=ghost is not None or several, barmode="overlay", bargap=0, margin={"t": 64}, dragmode="select",
+        showlegend=ghost is not None, bargap=0, margin={"t": 64 if ghost is not None else 40}, dragmode="select",
         title=_title(title), uirevision=f"histogram {title} {unit}",
     )  # fmt: skip
     figure.update_xaxes(tickformat="~g")
     # From half a value up, so that a single one has a height.
-    figure.update_yaxes(type="log", range=[np.log10(0.5), np.log10(highest * 1.6)], dtick=1, tickformat="~s")
+    figure.update_yaxes(
+        type="log", range=[np.log10(0.5), np.log10(max(counts.max(), 2) * 1.6)], dtick=1, tickformat="~s"
+    )
     return figure
 
 
-def cumulative_figure(
-    size: Floats, unit: str, title: str, chosen: Floats | None = None, ghost: Floats | None = None, height: int = 340
-) -> Chart:
+def histogram_edges(error: Floats) -> Floats:
+    """Bars for so many errors."""
+    low, high = float(error.min()), float(error.max())
+    if high <= low:
+        return np.array([low - 0.5, low + 0.5])
+    return np.linspace(low, high, int(np.clip(2 * np.sqrt(len(error)), FEWEST_BINS, MOST_BINS)) + 1)
+
+
+def histogram_overlay(error: Floats, chosen: Floats) -> dict[str, Any] | None:
+    """Bars of the chosen errors within the histogram of all."""
+    if not len(chosen):
+        return None
+    edges = histogram_edges(error)
+    return {"bars": {"edges": edges.tolist(), "heights": np.histogram(chosen, edges)[0].tolist()}}
+
+
+def cumulative_figure(size: Floats, unit: str, title: str, ghost: Floats | None = None, height: int = 340) -> Chart:
     """The share of values whose absolute error is at most x."""
     if not len(size):
         return empty_figure(NO_LABELS, height)
     figure = base_figure(f"Absolute error{_in(unit)}", "Values with at most this error (%)", height)
-    curves: list[tuple[Floats | None, str, str, str]] = [
-        (size, "all", VALIDATION, "solid"),
-        (chosen, "chosen", TRAINING, "solid"),
-        (ghost, "the other model", PALETTE[2], "dash"),
-    ]
-    count = 0
+    curves = [(size, "this model", VALIDATION, "solid"), (ghost, "the other model", PALETTE[2], "dash")]
     for values, name, colour, dash in curves:
         if values is None or not len(values):
             continue
-        count += 1
-        share = _shares(len(values))
+        x, y = _shares(values)
         figure.add_scatter(
-            x=np.quantile(values, share), y=100 * share, mode="lines", name=name,
-            line={"width": 2, "color": colour, "dash": dash},
-            hovertemplate=f"%{{y:.4~g}} % ({name}) below %{{x:.3~g}} {plain_text(unit)}<extra></extra>",
+            x=x, y=y, mode="lines", name=name, line={"width": 2, "color": colour, "dash": dash},
+            hovertemplate=f"%{{y:.4~g}} % below %{{x:.3~g}} {plain_text(unit)}",
         )  # fmt: skip
     positive = size[size > 0]
     figure.update_layout(
-        showlegend=count > 1, margin={"t": 64}, dragmode="select", title=_title(title),
-        uirevision=f"cumulative {title} {unit}",
+        showlegend=ghost is not None, margin={"t": 64 if ghost is not None else 40}, dragmode="select",
+        title=_title(title), uirevision=f"cumulative {title} {unit}",
     )  # fmt: skip
     if len(positive):
         low, high = np.quantile(positive, 0.001), positive.max()
         figure.update_xaxes(type="log", tickformat="~g", nticks=5, range=[np.log10(low), np.log10(high * 1.1)])
     figure.update_yaxes(range=[0, 101])
     return figure
+
+
+def cumulative_overlay(chosen: Floats) -> dict[str, Any] | None:
+    """The curve of the chosen errors."""
+    if not len(chosen):
+        return None
+    x, y = _shares(chosen)
+    return {"line": {"x": x.tolist(), "y": y.tolist()}}
 
 
 def group_bars_figure(rows: Sequence[tuple[str, float, float]], unit: str, title: str) -> Chart:
@@ -128,10 +136,13 @@ def curves_figure(curves: Mapping[str, Floats], y_title: str, title: str, height
     return figure
 
 
-def _shares(count: int) -> Floats:
-    """Evenly over the bulk, closer and closer at the end: the far values are what is looked for."""
-    tail = 1 - np.geomspace(0.05, min(0.05, 1 / count), 80)
-    return np.unique(np.concatenate([np.linspace(0, 0.95, min(MOST_STEPS, count + 1)), tail, [1.0]]))
+def _shares(size: Floats) -> tuple[Floats, Floats]:
+    """Errors and the per cent of values up to them: evenly over the bulk, closer and closer at the end, where the far
+    values are looked for."""
+    count = len(size)
+    tail = 1 - np.geomspace(0.05, min(0.05, 1 / count), 60)
+    share = np.unique(np.concatenate([np.linspace(0, 0.95, min(MOST_STEPS, count + 1)), tail, [1.0]]))
+    return np.quantile(size, share), 100 * share
 
 
 def _in(unit: str) -> str:

@@ -14,7 +14,7 @@ from mace_app.ui import charts
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_state import Selection
 from mace_app.ui.analysis_values import Errors, Values, errors_of
-from mace_app.ui.charts.analysis_points import Cloud, Names, points_figure, points_overlay
+from mace_app.ui.charts.analysis_points import Cloud, Names, points_figure, points_overlay, ring_overlay
 from mace_app.ui.charts.analysis_spread import (
     cumulative_figure,
     cumulative_overlay,
@@ -56,7 +56,7 @@ class Shown:
 def available(analysis: Analysis, looked: Looked) -> list[str]:
     """Charts that say something of these data."""
     found = [PARITY, HISTOGRAM, RESIDUALS, SIZE, CUMULATIVE]
-    if len(np.unique(analysis.structures.n_atoms)) > 1:
+    if np.ptp(analysis.structures.n_atoms) > 0:
         found.append(ATOMS)
     if np.isfinite(analysis.structures.map).all(axis=1).any():
         found.append(MAP)
@@ -73,13 +73,22 @@ def draw(kind: str, shown: Shown, height: int = HEIGHT) -> None:
     else:
         cloud = cloud_of(kind, shown.analysis, shown.looked)
         make = partial(_points, kind, cloud, shown, height)
-        overlay = points_overlay(cloud, shown.selection.marks, len(shown.names))
+        overlay = overlay_of(f"{kind} {shown.looked.largest}", cloud, shown)
         pointed = partial(_cloud_pointed, cloud, shown)
     if shown.ghost is None:
         figure = shown.looked.values.derived(f"figure {kind} {height} {shown.looked.largest}", make)
     else:
         figure = make()
     region_plotly(figure, key, label, pointed, overlay, shown.picture)
+
+
+def overlay_of(name: str, cloud: Cloud, shown: Shown) -> dict[str, Any] | None:
+    """What is chosen, and the structure that is looked at among it."""
+    rows, current, count = shown.selection.rows, shown.selection.current, len(shown.analysis)
+    chosen = shown.looked.values.latest(f"overlay {name}", rows, lambda: points_overlay(cloud, rows, count))
+    if chosen is None or current is None:
+        return chosen
+    return chosen | ring_overlay(cloud, current, count)
 
 
 def cloud_of(kind: str, analysis: Analysis, looked: Looked) -> Cloud:
@@ -188,6 +197,10 @@ def _spread_overlay(kind: str, shown: Shown) -> dict[str, Any] | None:
     values, rows = shown.looked.values, shown.selection.rows
     if not len(rows):
         return None
+    return values.latest(f"overlay {kind}", rows, partial(_chosen_spread, kind, values, rows))
+
+
+def _chosen_spread(kind: str, values: Values, rows: NDArray[np.int64]) -> dict[str, Any] | None:
     chosen = values.of(rows)
     if kind == HISTOGRAM:
         return histogram_overlay(values.error, values.error[chosen])

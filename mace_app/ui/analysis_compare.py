@@ -9,13 +9,13 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from mace_app.analysis import AnalysisError
-from mace_app.ui.analysis_charts import HEIGHT, Shown
+from mace_app.ui.analysis_charts import HEIGHT, Shown, overlay_of
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_groups import KINDS, kinds_of
 from mace_app.ui.analysis_source import Opened, Stored, counterparts, open_stored, same_data
 from mace_app.ui.analysis_values import Values
 from mace_app.ui.charts import three_digits
-from mace_app.ui.charts.analysis_points import Cloud, points_figure, points_overlay
+from mace_app.ui.charts.analysis_points import Cloud, points_figure
 from mace_app.ui.charts.style import plain_text
 from mace_app.ui.choice_table import Line, choice_table
 from mace_app.ui.live_plotly import Pointed, region_plotly
@@ -110,7 +110,7 @@ def comparison(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]], shown: S
                 looked.with_unit("The other model"), "Above the line this model is better",
                 line="diagonal", hover=f"<br>this %{{x:.3~g}}, other %{{y:.3~g}}{unit}", height=HEIGHT + 60,
             )  # fmt: skip
-            overlay = points_overlay(cloud, selection.marks, len(mine))
+            overlay = overlay_of(f"difference {ghost[0].stored.id} {looked.largest}", cloud, shown)
             region_plotly(figure, "analysis-difference", "Errors of both models", pointed, overlay, shown.picture)
         with grid.cell():
             _table(opened, shown, mine, theirs, both)
@@ -120,7 +120,9 @@ def _table(
     opened: Opened, shown: Shown, mine: NDArray[np.float64], theirs: NDArray[np.float64], both: NDArray[np.int64]
 ) -> None:
     table, looked, selection = opened.analysis.structures, shown.looked, shown.selection
-    kinds = [kind for kind in kinds_of(opened.analysis) if kind != "element"]
+    kinds = [
+        kind for kind in shown.looked.values.derived("kinds", lambda: kinds_of(opened.analysis)) if kind != "element"
+    ]
     by = st.segmented_control(
         "Differences by", ["structure", *kinds], default="structure", required=True, key="analysis-better-by",
         format_func=lambda kind: KINDS.get(kind, "Structure"),

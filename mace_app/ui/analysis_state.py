@@ -6,8 +6,6 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from mace_app.ui.charts.analysis_points import Marks
-
 Rows = NDArray[np.int64]
 NONE: Rows = np.empty(0, dtype=np.int64)
 
@@ -25,15 +23,11 @@ class Selection:
     def current(self) -> int | None:
         return int(self.rows[self.place]) if len(self.rows) else None
 
-    @property
-    def marks(self) -> Marks:
-        return Marks(self.rows, self.current)
-
     def choose(
         self, rows: NDArray[np.integer], errors: NDArray[np.float64], how: str = "replace", atom: int | None = None
     ) -> None:
         """Other structures instead, besides, or not any more; ``errors [S]`` give their order."""
-        rows = np.unique(rows).astype(np.int64)
+        rows = np.flatnonzero(np.bincount(rows, minlength=1))
         if how == "add":
             new = np.union1d(self.rows, rows)
         elif how == "remove":

@@ -128,9 +128,7 @@ def _errors(analysis: Analysis, looked: Looked, row: int) -> str:
     if energy is not None and energy.name != looked.view.label and np.isfinite(energy.reference[row]).all():
         error = float((energy.prediction[row] - energy.reference[row])[0] / analysis.structures.n_atoms[row])
         shown = charts.display_unit(f"{energy.unit}/atom", [error])
-        words += (
-            f" · {markdown(charts.title_of(energy.name))}: {charts.three_digits(error * shown.factor)} {shown.text}"
-        )
+        words += f" · {markdown(charts.title_of(energy.name).lower())} off by {charts.three_digits(error * shown.factor)} {shown.text}"
     return words
 
 

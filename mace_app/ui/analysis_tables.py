@@ -34,7 +34,7 @@ def structures_table(analysis: Analysis, shown: Shown) -> None:
     if chosen and len(rows) > MOST_LINES:
         start = max(0, min(selection.place - MOST_LINES // 2, len(rows) - MOST_LINES))
     listed = rows[start : start + MOST_LINES]
-    several = len(np.unique(table.dataset)) > 1
+    several = looked.values.derived("files", lambda: len(np.unique(table.dataset)) > 1)
     columns = ["Structure", "Formula", "config_type", "Split", "Atoms", looked.with_unit("Largest error"), "Mean error"]
     lines = []
     for row in listed.tolist():
@@ -74,7 +74,7 @@ def structures_table(analysis: Analysis, shown: Shown) -> None:
 def groups_table(analysis: Analysis, shown: Shown) -> None:
     """Errors by what tells structures apart."""
     looked, selection = shown.looked, shown.selection
-    kinds = kinds_of(analysis)
+    kinds = looked.values.derived("kinds", lambda: kinds_of(analysis))
     kind = (
         st.segmented_control(
             "Groups by", kinds, format_func=KINDS.__getitem__, default=kinds[0], required=True, key="analysis-kind"

@@ -63,6 +63,13 @@ class Values:
             self._derived[name] = make()
         return self._derived[name]
 
+    def latest(self, name: str, state: object, make: Callable[[], Made]) -> Made:
+        """``make()``, again only for another ``state`` than the last time (by identity)."""
+        kept = self._derived.get(name)
+        if kept is None or kept[0] is not state:
+            kept = self._derived[name] = (state, make())
+        return kept[1]
+
     @property
     def size(self) -> Floats:
         """Absolute errors."""

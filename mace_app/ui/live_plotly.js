@@ -48,6 +48,13 @@ function themed(parentElement, data) {
   return figure;
 }
 
+// Changes with every colour and font that a chart takes from the theme.
+function themeOf(parentElement) {
+  const style = getComputedStyle(parentElement.host ?? parentElement);
+  const names = ["chart-categorical-colors", "text-color", "border-color-light", "border-color", "background-color", "font"];
+  return names.map((name) => style.getPropertyValue(`--st-${name}`)).join("|");
+}
+
 function selected(event) {
   const points = (event?.points ?? []).filter((point) => point.customdata !== undefined);
   return points.map(({ customdata }) => (ArrayBuffer.isView(customdata) ? Array.from(customdata) : customdata));
@@ -208,12 +215,15 @@ function draw(chart, Plotly) {
   }
   chart.waiting = false;
   const { element, data, parentElement } = chart;
-  const figure = themed(parentElement, data);
-  const drawn = JSON.stringify(figure);
-  if (drawn === chart.drawn) {
+  const theme = themeOf(parentElement);
+  if (data.figure === chart.source && theme === chart.theme) {
     mark(chart, Plotly);
     return;
   }
+  [chart.source, chart.theme] = [data.figure, theme];
+  const figure = themed(parentElement, data);
+  const drawn = JSON.stringify(figure);
+  if (drawn === chart.drawn) return;
   chart.drawn = drawn;
   // A finger that draws a lasso could no longer move the page.
   if (data.regions && matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;

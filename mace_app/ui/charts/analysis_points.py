@@ -73,8 +73,8 @@ class Cloud:
         found = np.flatnonzero(mask[self.structure] & np.isfinite(self.x) & np.isfinite(self.y))
         if len(found) <= MOST_MARKED:
             return found
-        order = found[np.argsort(-self.size[found], kind="stable")]
         half = MOST_MARKED // 2
+        order = found[np.argpartition(-self.size[found], half)]
         rest = order[half:]
         return np.concatenate([order[:half], rest[:: -(-len(rest) // half)]])
 
@@ -88,21 +88,6 @@ class Names:
 
     def __len__(self) -> int:
         return len(self.frame)
-
-
-@dataclass(frozen=True)
-class Marks:
-    """Chosen structures by row, and the one that is looked at."""
-
-    structures: NDArray[np.int64]
-    current: int | None = None
-
-    @property
-    def any(self) -> bool:
-        return len(self.structures) > 0
-
-
-NOTHING = Marks(np.empty(0, dtype=np.int64))
 
 
 def points_figure(
@@ -162,15 +147,16 @@ def points_figure(
     return figure
 
 
-def points_overlay(cloud: Cloud, marks: Marks, structures: int) -> dict[str, Any] | None:
-    """The chosen ones among the points, and rings around those of the structure that is looked at; None of none.
-    ``structures`` is how many there are in all."""
-    if not marks.any:
+def points_overlay(cloud: Cloud, structures: NDArray[np.int64], count: int) -> dict[str, Any] | None:
+    """The points of chosen structures; None of none. ``count`` is how many structures there are in all."""
+    if not len(structures):
         return None
-    found = {"points": _places(cloud, cloud.marked(marks.structures, structures))}
-    if marks.current is not None:
-        found["rings"] = _places(cloud, cloud.marked(np.array([marks.current]), structures))
-    return found
+    return {"points": _places(cloud, cloud.marked(structures, count))}
+
+
+def ring_overlay(cloud: Cloud, structure: int, count: int) -> dict[str, Any]:
+    """Rings around the points of the structure that is looked at."""
+    return {"rings": _places(cloud, cloud.marked(np.array([structure]), count))}
 
 
 def _places(cloud: Cloud, rows: NDArray[np.int64]) -> dict[str, list[float]]:

@@ -25,7 +25,7 @@ def error_histogram_figure(
         return empty_figure(NO_LABELS, height)
     figure = base_figure(f"Error{_in(unit)}", "Values", height)
     edges = histogram_edges(error)
-    counts = np.histogram(error, edges)[0]
+    counts = _counts(error, edges)
     figure.add_bar(
         x=(edges[:-1] + edges[1:]) / 2, y=counts, width=np.diff(edges), name="this model",
         customdata=np.stack([edges[:-1], edges[1:]], axis=1), marker={"color": VALIDATION, "line": {"width": 0}},
@@ -33,7 +33,7 @@ def error_histogram_figure(
         selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}},
     )  # fmt: skip
     if ghost is not None and len(ghost):
-        other = np.histogram(ghost, edges)[0]
+        other = _counts(ghost, edges)
         figure.add_scatter(
             x=np.repeat(edges, 2)[1:-1], y=np.repeat(np.where(other > 0, other, 0.5), 2), mode="lines",
             hoverinfo="skip", line={"width": 2, "color": PALETTE[2]}, name="the other model",
@@ -58,12 +58,17 @@ def histogram_edges(error: Floats) -> Floats:
     return np.linspace(low, high, int(np.clip(2 * np.sqrt(len(error)), FEWEST_BINS, MOST_BINS)) + 1)
 
 
+def _counts(values: Floats, edges: Floats) -> NDArray[np.int64]:
+    """Of equal bars; told as a range they are counted without sorting."""
+    return np.histogram(values, len(edges) - 1, (edges[0], edges[-1]))[0]
+
+
 def histogram_overlay(error: Floats, chosen: Floats) -> dict[str, Any] | None:
     """Bars of the chosen errors within the histogram of all."""
     if not len(chosen):
         return None
     edges = histogram_edges(error)
-    return {"bars": {"edges": edges.tolist(), "heights": np.histogram(chosen, edges)[0].tolist()}}
+    return {"bars": {"edges": edges.tolist(), "heights": _counts(chosen, edges).tolist()}}
 
 
 def cumulative_figure(size: Floats, unit: str, title: str, ghost: Floats | None = None, height: int = 340) -> Chart:

@@ -34,14 +34,14 @@ def structure_panel(opened: Opened, shown: Shown, ghost: tuple[Opened, NDArray[n
         else:
             several = len(selection.rows) > 1
             st.button(
-                "Previous structure", icon=":material/chevron_left:", on_click=partial(selection.step, -1),
-                disabled=not several, key="analysis-previous", help="The one before, with a larger error.",
+                "Previous", icon=":material/chevron_left:", on_click=partial(selection.step, -1),
+                disabled=not several, key="analysis-previous", help="The structure before, with a larger error.",
             )  # fmt: skip
             st.button(
-                "Next structure", icon=":material/chevron_right:", on_click=partial(selection.step, 1),
-                disabled=not several, key="analysis-next", help="The next one, with a smaller error.",
+                "Next", icon=":material/chevron_right:", on_click=partial(selection.step, 1),
+                disabled=not several, key="analysis-next", help="The next structure, with a smaller error.",
             )  # fmt: skip
-            st.markdown(f"**{selection.place + 1}** of {count(len(selection.rows), 'chosen structure')}")
+            st.markdown(f"**{selection.place + 1}** of {count(len(selection.rows), 'chosen', 'chosen')}")
             st.button("Choose none", icon=":material/close:", on_click=selection.clear, key="analysis-none")
     if row is None:
         st.caption("No structure has labels for this.")
@@ -128,7 +128,8 @@ def _errors(analysis: Analysis, looked: Looked, row: int) -> str:
     if energy is not None and energy.name != looked.view.label and np.isfinite(energy.reference[row]).all():
         error = float((energy.prediction[row] - energy.reference[row])[0] / analysis.structures.n_atoms[row])
         shown = charts.display_unit(f"{energy.unit}/atom", [error])
-        words += f" · {markdown(charts.title_of(energy.name).lower())} off by {charts.three_digits(error * shown.factor)} {shown.text}"
+        name = markdown(charts.title_of(energy.name).lower())
+        words += f" · {name} off by {charts.three_digits(error * shown.factor)} {shown.text}"
     return words
 
 

@@ -110,6 +110,12 @@ def test_a_histogram_counts_every_error_and_the_chosen_in_the_same_bars(count: i
     assert histogram_overlay(error, error[:0]) is None
 
 
+def test_errors_that_are_all_alike_are_one_bar() -> None:
+    for error in (np.zeros(10), np.full(10, 3.0), 0.01 + 1e-17 * np.arange(10)):
+        bars = error_histogram_figure(error, "eV", "Errors").checked().data[0]
+        assert list(bars.y) == [10]
+
+
 def test_the_ghost_of_another_model_is_drawn_in_the_same_chart() -> None:
     error = np.random.default_rng(0).normal(size=1000)
     assert len(error_histogram_figure(error, "eV", "", 2 * error).checked().data) == 2

@@ -1,20 +1,16 @@
 """The parts of the analysis page that draw nothing: regions, units, values, groups, the choice, the scene."""
 
 import math
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.build import bulk, molecule
-
-sys.path.append(str(Path(__file__).parents[1] / "analysis"))
 from analysis_samples import made_up
+from ase.build import bulk, molecule
 
 from mace_app.analysis import Analysis, Label
 from mace_app.analysis.errors import Look, pairs, statistics, table
-from mace_app.ui.analysis_controls import explained
+from mace_app.ui.analysis_controls import Looked, explained
 from mace_app.ui.analysis_groups import groups_of, kinds_of
 from mace_app.ui.analysis_source import counterparts
 from mace_app.ui.analysis_state import Selection
@@ -240,8 +236,6 @@ def test_a_page_says_what_an_error_is() -> None:
         ("length", view(part="length")),
         ("energy", view("energy", per_atom=True, without_baseline=True)),
     ):
-        from mace_app.ui.analysis_controls import Looked
-
         words[name] = explained(analysis, Looked(compute(analysis, own), "", True))
     assert "counts three times" in words["component"] and "length of the difference" in words["vector"]
     assert "directions don't count" in words["length"] and "divided by the number of atoms" in words["energy"]

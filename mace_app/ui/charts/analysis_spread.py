@@ -53,8 +53,10 @@ def error_histogram_figure(
 def histogram_edges(error: Floats) -> Floats:
     """Bars for so many errors."""
     low, high = float(error.min()), float(error.max())
-    if high <= low:
-        return np.array([low - 0.5, low + 0.5])
+    size = max(abs(low), abs(high))
+    if high - low <= 1e-9 * size or size == 0:  # all alike, but for rounding
+        half = 0.5 * (size or 1.0)
+        return np.array([low - half, high + half])
     return np.linspace(low, high, int(np.clip(2 * np.sqrt(len(error)), FEWEST_BINS, MOST_BINS)) + 1)
 
 

@@ -25,7 +25,7 @@ from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.style import plain_text
 from mace_app.ui.live_plotly import Picture, Pointed, region_plotly
 
-PARITY, RESIDUALS, SIZE, HISTOGRAM, CUMULATIVE, ATOMS, MAP = (
+PARITY, RESIDUALS, SIZE, HISTOGRAM, CUMULATIVE, ATOMS, MAP, UNCERTAINTY = (
     "Parity",
     "Residuals",
     "Error against size",
@@ -33,6 +33,7 @@ PARITY, RESIDUALS, SIZE, HISTOGRAM, CUMULATIVE, ATOMS, MAP = (
     "Cumulative",
     "Structure size",
     "Map",
+    "Uncertainty",
 )
 DEFAULT = (PARITY, HISTOGRAM, RESIDUALS)
 MAIN_HEIGHT, HEIGHT = 520, 360
@@ -60,6 +61,9 @@ def available(analysis: Analysis, looked: Looked) -> list[str]:
         found.append(ATOMS)
     if np.isfinite(analysis.structures.map).all(axis=1).any():
         found.append(MAP)
+    about = analysis.info.uncertainty or {}
+    if about.get("target") == looked.view.label and np.isfinite(analysis.structures.uncertainty).any():
+        found.append(UNCERTAINTY)
     return found
 
 
@@ -94,12 +98,12 @@ def overlay_of(name: str, cloud: Cloud, shown: Shown) -> dict[str, Any] | None:
 def cloud_of(kind: str, analysis: Analysis, looked: Looked) -> Cloud:
     """The points of a chart, made once for the values."""
     values = looked.values
-    name = f"{kind} {looked.largest}" if kind in (ATOMS, MAP) else kind
+    name = f"{kind} {looked.largest}" if kind in (ATOMS, MAP, UNCERTAINTY) else kind
     return values.derived(name, lambda: _cloud(kind, analysis, values, looked.of_structures))
 
 
 def _cloud(kind: str, analysis: Analysis, values: Values, of_structures: NDArray[np.float64]) -> Cloud:
-    if kind in (ATOMS, MAP):
+    if kind in (ATOMS, MAP, UNCERTAINTY):
         rows = np.flatnonzero(np.isfinite(of_structures)).astype(np.int32)
         own = of_structures[rows]
         atoms = np.full(len(rows), -1, dtype=np.int32)
@@ -107,6 +111,9 @@ def _cloud(kind: str, analysis: Analysis, values: Values, of_structures: NDArray
             place = analysis.structures.map[rows]
             return Cloud(place[:, 0], place[:, 1], rows, atoms, own, coloured_by_error=True)
         counts = analysis.structures.n_atoms[rows].astype(float)
+        if kind == UNCERTAINTY:
+            sigma = analysis.structures.uncertainty[rows] / (counts if values.view.per_atom else 1.0)
+            return Cloud(sigma * values.view.unit.factor, own, rows, atoms, own, log_x=True, log_y=True)
         return Cloud(counts, own, rows, atoms, own, log_x=_wide(counts), log_y=True)
     x, y, log = values.reference, values.error, False
     if kind == PARITY:
@@ -171,6 +178,16 @@ def _points(kind: str, cloud: Cloud, shown: Shown, height: int) -> Chart:
             y_title=looked.with_unit(looked.measure.capitalize()),
             title="Error against structure size",
             hover=f"<br>%{{x}} atoms<br>{looked.measure} %{{y:.4~g}}{value}",
+            **common,
+        )
+    if kind == UNCERTAINTY:
+        return points_figure(
+            cloud,
+            x_title=looked.with_unit("Predicted standard deviation"),
+            y_title=looked.with_unit("Absolute error"),
+            title="Error against predicted uncertainty",
+            line="diagonal",
+            hover=f"<br>predicted %{{x:.3~g}}<br>error %{{y:.3~g}}{value}",
             **common,
         )
     return points_figure(

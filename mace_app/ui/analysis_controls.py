@@ -11,17 +11,9 @@ from mace_app.ui import charts
 from mace_app.ui.analysis_source import Opened
 from mace_app.ui.analysis_units import units_for
 from mace_app.ui.analysis_values import Values, View, errors_of, is_vector
-from mace_app.ui.live_plotly import Picture
 from mace_app.ui.report_tables import SPLITS
 
 VECTORS = "whole vectors"
-SIZES = {
-    "as on the screen": (None, None),
-    "1200 × 900": (1200, 900),
-    "1800 × 1200": (1800, 1200),
-    "700 × 525 (one column)": (700, 525),
-}
-OWN_SIZE = "another size"
 
 
 @dataclass(frozen=True)
@@ -115,19 +107,6 @@ def explained(analysis: Analysis, looked: Looked) -> str:
             else ("Values are divided by the number of atoms.")
         )
     return "An error is prediction minus reference."
-
-
-def picture_size() -> Picture:
-    """The size of downloaded pictures."""
-    with st.popover("Pictures", icon=":material/image:", help="The size of charts that are saved as SVG or PNG."):
-        chosen = st.selectbox("Size in pixels", [*SIZES, OWN_SIZE], key="analysis-picture")
-        width, height = SIZES.get(chosen, (None, None))
-        if chosen == OWN_SIZE:
-            width = int(st.number_input("Width", 200, 6000, 1200, key="analysis-picture-width"))
-            height = int(st.number_input("Height", 200, 6000, 900, key="analysis-picture-height"))
-        scale = st.selectbox("Pixels of a PNG for one of these", [1, 2, 3, 4], index=1, key="analysis-picture-scale")
-        st.caption("The buttons stand above each chart when the mouse is over it.")
-    return Picture(width, height, scale)
 
 
 def _part(analysis: Analysis, label: Label) -> tuple[str, bool]:

@@ -12,8 +12,8 @@ from mace_app.jobs import Workspace
 from mace_app.ui import charts
 from mace_app.ui.analysis_charts import MAIN_HEIGHT, Shown, available, chart_choice, draw
 from mace_app.ui.analysis_compare import comparison, ghost_choice, ghost_values
-from mace_app.ui.analysis_controls import Looked, explained, look_controls, picture_size
-from mace_app.ui.analysis_files import downloads
+from mace_app.ui.analysis_controls import Looked, explained, look_controls
+from mace_app.ui.analysis_files import downloads, pictures
 from mace_app.ui.analysis_source import Opened, Stored, open_stored, stored_analyses
 from mace_app.ui.analysis_start import start_panel
 from mace_app.ui.analysis_state import Selection, selection_of
@@ -24,6 +24,12 @@ from mace_app.ui.state import failure
 from mace_app.ui.text import markdown, sentence_markdown
 
 MOST_FINDINGS = 6
+HELP = {
+    "mae": "Mean absolute error.",
+    "rmse": "Root of the mean squared error.",
+    "max": "The largest absolute error.",
+    "r2": "1 − squared errors over squared deviations of the reference from its mean; 1 is perfect.",
+}
 
 
 def analysis_page(space: Workspace) -> None:
@@ -83,7 +89,7 @@ def _body(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> Non
         st.caption(explained(analysis, looked))
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="analysis-view"):
         kinds = chart_choice(available(analysis, looked))
-        picture = picture_size()
+        picture = pictures(opened, looked)
         downloads(opened, selection)
     shown = Shown(analysis, looked, None if other is None else other.values, selection, picture)
     with st.grid(2, min_column_width=340, gap="medium", key="analysis-main") as grid:
@@ -133,13 +139,14 @@ def _card(title: str, name: str, errors: Errors, second: Errors | None, unit: st
     value = getattr(errors, name)
     delta = None
     if second is not None and getattr(second, name) is not None:
-        delta = f"{write(getattr(second, name))} the other model"
+        delta = f"other: {write(getattr(second, name))}"
     st.metric(
         markdown(f"{title} ({unit})" if unit else title),
         write(value),
         delta=delta,
         delta_color="off",
         delta_arrow="off",
+        help=HELP[name],
         border=True,
     )
 

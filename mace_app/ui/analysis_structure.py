@@ -76,7 +76,6 @@ def scene_of(analysis: Analysis, looked: Looked, row: int, atom: int | None = No
     if arrows is not None:
         rows = analysis.rows(arrows.name, row)
         reference, prediction = (v[rows].reshape(-1, 3) for v in (arrows.reference, arrows.prediction))
-    scale: float | None = None
     if told is not None:
         rows = analysis.rows(told.name, row)
         difference = (told.prediction[rows] - told.reference[rows]).reshape(rows.stop - rows.start, -1)
@@ -86,7 +85,7 @@ def scene_of(analysis: Analysis, looked: Looked, row: int, atom: int | None = No
             unit, errors = looked.unit, errors * looked.view.unit.factor
     formula, frame = analysis.structures.formula[row], int(analysis.structures.frame[row])
     return scene(
-        analysis.atoms(row), f"Structure {frame}, {formula}", str(row), reference, prediction, errors, unit, scale, atom
+        analysis.atoms(row), f"Structure {frame}, {formula}", str(row), reference, prediction, errors, unit, focus=atom
     )
 
 

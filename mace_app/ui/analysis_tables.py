@@ -35,32 +35,17 @@ def structures_table(analysis: Analysis, shown: Shown) -> None:
         start = max(0, min(selection.place - MOST_LINES // 2, len(rows) - MOST_LINES))
     listed = rows[start : start + MOST_LINES]
     several = looked.values.derived("files", lambda: len(np.unique(table.dataset)) > 1)
-    columns = ["Structure", "Formula", "config_type", "Split", "Atoms", looked.with_unit("Largest error"), "Mean error"]
+    columns = ["Structure", looked.with_unit("Largest error"), "Mean error", "Formula", "config_type", "Split", "Atoms"]
     lines = []
     for row in listed.tolist():
-        where = str(int(table.frame[row])) + (f" of {file_name(table.dataset[row])}" if several else "")
-        split = SPLITS.get(str(table.split[row]), str(table.split[row]))
-        largest, mean = float(looked.values.largest[row]), float(looked.values.mean[row])
+        frame, atoms = int(table.frame[row]), int(table.n_atoms[row])
+        where = str(frame) + (f" of {file_name(table.dataset[row])}" if several else "")
+        texts = (str(table.formula[row]), str(table.group[row]), _split(str(table.split[row])))
+        errors_here = [float(looked.values.largest[row]), float(looked.values.mean[row])]
         lines.append(
             Line(
-                (
-                    where,
-                    str(table.formula[row]),
-                    str(table.group[row]),
-                    split,
-                    str(int(table.n_atoms[row])),
-                    three_digits(largest),
-                    three_digits(mean),
-                ),
-                (
-                    int(table.frame[row]),
-                    str(table.formula[row]),
-                    str(table.group[row]),
-                    split,
-                    int(table.n_atoms[row]),
-                    _known(largest),
-                    _known(mean),
-                ),
+                (where, *map(three_digits, errors_here), *texts, str(atoms)),
+                (frame, *map(_known, errors_here), *texts, atoms),
                 row == selection.current,
             )
         )
@@ -85,25 +70,23 @@ def groups_table(analysis: Analysis, shown: Shown) -> None:
     shown_groups = found[:MOST_LINES]
     if len(found) > MOST_LINES:
         st.caption(f"The {MOST_LINES} groups with the largest errors of {len(found)}.")
-    columns = [KINDS[kind], "Structures", "Values", looked.with_unit("MAE"), "RMSE", "Largest", "R²"]
+    columns = [KINDS[kind], looked.with_unit("MAE"), "RMSE", "Largest", "R²", "Structures", "Values"]
     lines = []
     chosen = set(selection.rows.tolist())
     for group in shown_groups:
-        errors = group.errors
-        name = _name(kind, group.name)
+        name, errors, rows = _name(kind, group.name), group.errors, group.structures
+        sizes = (errors.mae, errors.rmse, errors.max)
         lines.append(
             Line(
                 (
                     name,
-                    _thousands(len(group.structures)),
-                    _thousands(errors.count),
-                    three_digits(errors.mae),
-                    three_digits(errors.rmse),
-                    three_digits(errors.max),
+                    *map(three_digits, sizes),
                     r_squared(errors.r2),
+                    _thousands(len(rows)),
+                    _thousands(errors.count),
                 ),
-                (name, len(group.structures), errors.count, errors.mae, errors.rmse, errors.max, errors.r2),
-                len(chosen) == len(group.structures) > 0 and chosen.issuperset(group.structures.tolist()),
+                (name, *sizes, errors.r2, len(rows), errors.count),
+                len(chosen) == len(rows) > 0 and chosen.issuperset(rows.tolist()),
             )
         )
 
@@ -119,9 +102,13 @@ def groups_table(analysis: Analysis, shown: Shown) -> None:
             live_plotly(group_bars_figure(bars, looked.unit, title), "analysis-bars", title)
 
 
+def _split(name: str) -> str:
+    return SPLITS.get(name, name)
+
+
 def _name(kind: str, name: str) -> str:
     if kind == "split":
-        return SPLITS.get(name, name or NONE)
+        return _split(name) or NONE
     return (file_name(name) if kind == "dataset" else name) or NONE
 
 

@@ -192,7 +192,7 @@ def test_another_model_on_the_same_data_lies_beside_it(open_page: OpenPage, put:
     options = app.selectbox(key="analysis-ghost-first").options
     assert len(options) == 2 and any("Second" in option for option in options)
     pick(app, "analysis-ghost-first", "second")
-    assert "on 40" in all_text(app) and "the other model" in app.metric[0].delta
+    assert "on 40" in all_text(app) and "other: " in app.metric[0].delta
     figure = json.loads(components(app, "mace_live_plotly")[0]["figure"])
     assert any(trace.get("name") == "The other model" for trace in figure["data"])
     pick(app, "analysis-label", "energy.forces")
@@ -221,3 +221,18 @@ def test_an_analysis_without_any_pair_says_so(open_page: OpenPage, put: Any) -> 
     }
     put(replace(analysis, labels=empty))
     assert "No structure here has a label" in all_text(open_page("analysis"))
+
+
+def test_a_predicted_uncertainty_stands_beside_the_error_of_its_energy(open_page: OpenPage, put: Any) -> None:
+    analysis = made_up(30)
+    sigma = 0.002 * analysis.structures.n_atoms
+    info = replace(analysis.info, uncertainty={"method": "LLPR", "target": "energy", "unit": "eV"})
+    put(replace(analysis, structures=replace(analysis.structures, uncertainty=sigma), info=info))
+    app = open_page("analysis")
+    group = next(g for g in app.get("button_group") if g.label == "Charts")
+    assert "Uncertainty" in group.options
+    group.set_value(["Uncertainty"]).run()
+    figure = json.loads(components(app, "mace_live_plotly")[0]["figure"])
+    assert figure["data"][1]["x"] == pytest.approx([2.0] * 30), "in meV/atom"
+    pick(app, "analysis-label", "energy.forces")
+    assert "Uncertainty" not in next(g for g in app.get("button_group") if g.label == "Charts").options

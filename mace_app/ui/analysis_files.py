@@ -5,7 +5,7 @@ import streamlit as st
 
 from mace_app.analysis.errors import Pairs
 from mace_app.analysis.exports import extxyz, table_csv
-from mace_app.analysis.paper import FORMATS, KINDS, Format, Print, paper_figure
+from mace_app.analysis.paper import KINDS, Format, Print, paper_figure
 from mace_app.analysis.report import html_report
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_source import Opened
@@ -45,8 +45,9 @@ def _for_print(opened: Opened, looked: Looked) -> None:
         return
     kind = st.selectbox("Figure", list(KINDS), format_func=str.capitalize, key="analysis-print")
     wide = WIDTHS[st.selectbox("Width of the figure", list(WIDTHS), key="analysis-print-width")]
+    forms: tuple[Format, ...] = ("svg", "pdf", "png")
     form: Format = (
-        st.segmented_control("Format", FORMATS, default="pdf", required=True, key="analysis-print-format") or "pdf"
+        st.segmented_control("Format", forms, default="pdf", required=True, key="analysis-print-format") or "pdf"
     )
     values = looked.values
     # By convention the prediction of a vector is the length of its reference and the length of its error.

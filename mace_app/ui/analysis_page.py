@@ -15,7 +15,7 @@ from mace_app.ui.analysis_compare import comparison, ghost_choice, ghost_values
 from mace_app.ui.analysis_controls import Looked, explained, look_controls
 from mace_app.ui.analysis_files import downloads, pictures
 from mace_app.ui.analysis_source import Opened, Stored, open_stored, stored_analyses
-from mace_app.ui.analysis_start import start_panel
+from mace_app.ui.analysis_start import start_panel, unfinished
 from mace_app.ui.analysis_state import Selection, selection_of
 from mace_app.ui.analysis_structure import structure_panel
 from mace_app.ui.analysis_tables import groups_table, structures_table
@@ -35,9 +35,13 @@ HELP = {
 def analysis_page(space: Workspace) -> None:
     """The analysis that the address names, or the newest."""
     st.title("Analysis", anchor=False)
+    awaited = st.query_params.get("analysis") in unfinished(space)
     found, problems = stored_analyses(space)
     for problem in problems:
         st.warning(sentence_markdown(problem), icon=":material/warning:")
+    if awaited:
+        st.caption("Errors and structures appear here as soon as it is done.")
+        return
     if not found:
         start_panel(space, first=True)
         return

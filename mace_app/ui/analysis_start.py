@@ -14,3 +14,8 @@ def start_panel(space: Workspace, first: bool) -> None:
         "elements and groups, and which structures are the worst, in 3D with both forces.  \n"
         "There is none yet. It is made from a run with a trained model."
     )
+
+
+def unfinished(space: Workspace) -> set[str]:
+    """Show the analyses that are not done; the names of those that wait or are at work."""
+    return set()

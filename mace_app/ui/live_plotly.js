@@ -69,7 +69,9 @@ function paintOverlay({ element, data, parentElement }) {
   if (!canvas) {
     canvas = document.createElement("canvas");
     canvas.className = "overlay";
-    Object.assign(canvas.style, { position: "absolute", inset: "0", pointerEvents: "none" });
+    canvas.setAttribute("aria-hidden", "true");
+    // A layer of its own, so that the points below are not painted again with it.
+    Object.assign(canvas.style, { position: "absolute", inset: "0", pointerEvents: "none", willChange: "transform" });
     element.append(canvas);
   }
   const ratio = window.devicePixelRatio || 1;
@@ -275,6 +277,8 @@ export default function (component) {
   const chart = charts.get(parentElement) ?? create(parentElement);
   Object.assign(chart, { data, setTriggerValue, setStateValue: data.selectable ? setStateValue : () => {} });
   chart.element.style.height = `${data.height}px`;
+  // Every point is painted by itself: what is not on the screen shall not cost anything.
+  if (data.regions) chart.element.style.contentVisibility = "auto";
   chart.element.setAttribute("aria-label", data.label);
   loadPlotly(data.url).then(
     (Plotly) => draw(chart, Plotly),

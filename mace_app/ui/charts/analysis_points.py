@@ -20,7 +20,7 @@ from mace_app.ui.charts.style import (
 )
 
 DENSITY_FROM = 400
-MOST_POINTS = 1500
+MOST_POINTS = 1200
 MOST_MARKED = 800
 MOST_GHOSTS = 600
 OUTLIERS = 100
@@ -114,12 +114,11 @@ def points_figure(
         shown = ghost.rows if len(ghost.rows) <= MOST_GHOSTS else ghost.rows[:: -(-len(ghost.rows) // MOST_GHOSTS)]
         figure.add_scatter(
             x=ghost.x[shown], y=ghost.y[shown], mode="markers", hoverinfo="skip", name="The other model",
-            marker={"size": 5, "color": PALETTE[2], "opacity": 0.3, "symbol": "circle-open"},
+            marker={"size": 5, "color": PALETTE[2], "symbol": "circle-open"}, opacity=0.35,
         )  # fmt: skip
     crowded = cloud.colours is not None
     marker: dict[str, Any] = {
         "size": 5 if len(cloud.rows) >= DENSITY_FROM else 7,
-        "opacity": 0.85,
         "color": cloud.colours if crowded else VALIDATION,
         "colorscale": (ERROR_SCALE if cloud.coloured_by_error else DENSITY_SCALE) if crowded else None,
     }
@@ -127,7 +126,7 @@ def points_figure(
         marker |= _error_colours(cloud.colours, colour_title)
     figure.add_scatter(
         **_data(cloud, cloud.rows, names), mode="markers", marker=marker, hovertemplate=_hover(cloud, hover), name="",
-        selected={"marker": {"opacity": 0.85}}, unselected={"marker": {"opacity": 0.85}},
+        selected={"marker": {"opacity": 1}}, unselected={"marker": {"opacity": 1}}, opacity=0.85,
     )  # fmt: skip
     if notes:
         figure.add_annotation(

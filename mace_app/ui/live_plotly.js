@@ -48,9 +48,164 @@ function themed(parentElement, data) {
   return figure;
 }
 
+// Changes with every colour and font that a chart takes from the theme.
+function themeOf(parentElement) {
+  const style = getComputedStyle(parentElement.host ?? parentElement);
+  const names = ["chart-categorical-colors", "text-color", "border-color-light", "border-color", "background-color", "font"];
+  return names.map((name) => style.getPropertyValue(`--st-${name}`)).join("|");
+}
+
 function selected(event) {
   const points = (event?.points ?? []).filter((point) => point.customdata !== undefined);
   return points.map(({ customdata }) => (ArrayBuffer.isView(customdata) ? Array.from(customdata) : customdata));
+}
+
+// What a person chose lies on a canvas above the chart: plotly would draw thousands of points anew for it.
+function paintOverlay({ element, data, parentElement }) {
+  const layout = element._fullLayout;
+  if (!data.regions || !layout?.xaxis) return;
+  const [x, y] = [layout.xaxis, layout.yaxis];
+  let canvas = element.querySelector("canvas.overlay");
+  if (!canvas) {
+    canvas = document.createElement("canvas");
+    canvas.className = "overlay";
+    canvas.setAttribute("aria-hidden", "true");
+    // A layer of its own, so that the points below are not painted again with it.
+    Object.assign(canvas.style, { position: "absolute", inset: "0", pointerEvents: "none", willChange: "transform" });
+    element.append(canvas);
+  }
+  const ratio = window.devicePixelRatio || 1;
+  [canvas.width, canvas.height] = [layout.width * ratio, layout.height * ratio];
+  Object.assign(canvas.style, { width: `${layout.width}px`, height: `${layout.height}px` });
+  const overlay = data.overlay;
+  for (const layer of element.querySelectorAll(".scatterlayer, .barlayer")) layer.style.opacity = overlay ? 0.4 : 1;
+  if (!overlay) return;
+  const style = getComputedStyle(parentElement.host ?? parentElement);
+  const colour = style.getPropertyValue("--st-chart-categorical-colors").split(",")[1]?.trim() || data.palette[1];
+  const pen = canvas.getContext("2d");
+  pen.scale(ratio, ratio);
+  pen.beginPath();
+  pen.rect(x._offset, y._offset, x._length, y._length);
+  pen.clip();
+  pen.fillStyle = pen.strokeStyle = colour;
+  pen.lineWidth = 2;
+  const [left, top] = [(value) => x._offset + x.d2p(value), (value) => y._offset + y.d2p(value)];
+  overlay.points?.x.forEach((value, n) => {
+    pen.beginPath();
+    pen.arc(left(value), top(overlay.points.y[n]), 3.5, 0, 2 * Math.PI);
+    pen.fill();
+  });
+  overlay.rings?.x.forEach((value, n) => {
+    pen.beginPath();
+    pen.arc(left(value), top(overlay.rings.y[n]), 7, 0, 2 * Math.PI);
+    pen.stroke();
+  });
+  overlay.bars?.heights.forEach((height, n) => {
+    const [from, to] = [left(overlay.bars.edges[n]), left(overlay.bars.edges[n + 1])];
+    if (height > 0) pen.fillRect(from, top(height), Math.max(1, to - from), y._offset + y._length - top(height));
+  });
+  if (overlay.line) {
+    pen.beginPath();
+    overlay.line.x.forEach((value, n) => pen.lineTo(left(value), top(overlay.line.y[n])));
+    pen.stroke();
+  }
+}
+
+// The same for a picture: traces of plotly.
+function overlayTraces({ data: { overlay, palette } }) {
+  if (!overlay) return [];
+  const { points, rings, bars, line } = overlay;
+  const common = { type: "scatter", name: "chosen", hoverinfo: "skip" };
+  const found = [];
+  if (points) found.push({ ...common, ...points, mode: "markers", marker: { size: 7, color: palette[1] } });
+  if (rings) {
+    const marker = { size: 14, symbol: "circle-open", color: palette[1], line: { width: 2 } };
+    found.push({ ...common, ...rings, mode: "markers", marker, showlegend: false });
+  }
+  if (line) found.push({ ...common, ...line, mode: "lines", line: { color: palette[1], width: 2 } });
+  if (bars) {
+    const width = bars.heights.map((_, n) => bars.edges[n + 1] - bars.edges[n]);
+    const x = width.map((wide, n) => bars.edges[n] + wide / 2);
+    found.push({ type: "bar", name: "chosen", x, y: bars.heights, width, marker: { color: palette[1] } });
+  }
+  return found;
+}
+
+// Takes the outline away once the server has answered, and shows what is chosen now.
+function mark(chart, Plotly) {
+  if (!chart.data.regions) return;
+  paintOverlay(chart);
+  if (!chart.outlined) return;
+  chart.outlined = false;
+  Plotly.relayout(chart.element, { selections: [] });
+}
+
+// A marked part of the plane, whatever is drawn in it.
+function regionOf(event) {
+  const first = (axes, letter) => axes[Object.keys(axes).find((name) => name.startsWith(letter))] ?? [];
+  if (event?.lassoPoints) return { lasso: true, x: first(event.lassoPoints, "x"), y: first(event.lassoPoints, "y") };
+  if (event?.range) return { lasso: false, x: first(event.range, "x"), y: first(event.range, "y") };
+  return null;
+}
+
+const PICTURE_ICON = {
+  width: 24,
+  height: 24,
+  path: "M4 4h16v16H4zM6 6v12h12V6zM7 16l3-4 2 3 3-4 3 5z",
+};
+
+// For paper, not for the screen: light colours and an opaque ground, with the zoom of the moment.
+function savePicture(chart, Plotly, format) {
+  const { element, data } = chart;
+  const { data: traces, layout } = JSON.parse(data.figure);
+  const { width, height } = element.getBoundingClientRect();
+  const shown = element._fullLayout;
+  for (const name of Object.keys(shown)) {
+    if (/^[xy]axis\d*$/.test(name)) layout[name] = { ...layout[name], range: [...shown[name].range], autorange: false };
+  }
+  layout.paper_bgcolor = layout.plot_bgcolor = "#ffffff";
+  layout.font = { family: shown.font.family, color: "#1a2233", size: 12, ...layout.font };
+  Plotly.downloadImage(
+    { data: [...traces, ...overlayTraces(chart)], layout },
+    {
+      format,
+      filename: data.name,
+      width: data.picture.width ?? Math.round(width),
+      height: data.picture.height ?? Math.round(height),
+      scale: format === "png" ? data.picture.scale : 1,
+    },
+  );
+}
+
+function pictureButton(chart, Plotly, format) {
+  const title = `Download as ${format.toUpperCase()}`;
+  return { name: title, title, icon: PICTURE_ICON, click: () => savePicture(chart, Plotly, format) };
+}
+
+function listen(chart, Plotly) {
+  const { element } = chart;
+  if (!chart.data.regions) {
+    const report = (event) => chart.setStateValue("selection", selected(event));
+    element.on("plotly_selected", report);
+    element.on("plotly_click", report);
+    element.on("plotly_deselect", () => report(null));
+    return;
+  }
+  const paint = () => paintOverlay(chart);
+  for (const name of ["afterplot", "relayout", "relayouting"]) element.on(`plotly_${name}`, paint);
+  const tell = (points, region) => {
+    chart.outlined = region !== null;
+    chart.setTriggerValue("pointed", { points, region, how: chart.how });
+  };
+  element.on("plotly_selected", (event) => {
+    const region = regionOf(event);
+    if (region) tell([], region);
+  });
+  element.on("plotly_click", (event) => {
+    const points = selected(event).slice(0, 1);
+    if (points.length) tell(points, null);
+  });
+  element.on("plotly_deselect", () => tell([], null));
 }
 
 function draw(chart, Plotly) {
@@ -62,17 +217,25 @@ function draw(chart, Plotly) {
   }
   chart.waiting = false;
   const { element, data, parentElement } = chart;
+  const theme = themeOf(parentElement);
+  if (data.figure === chart.source && theme === chart.theme) {
+    mark(chart, Plotly);
+    return;
+  }
+  [chart.source, chart.theme] = [data.figure, theme];
   const figure = themed(parentElement, data);
   const drawn = JSON.stringify(figure);
   if (drawn === chart.drawn) return;
   chart.drawn = drawn;
+  // A finger that draws a lasso could no longer move the page.
+  if (data.regions && matchMedia("(pointer: coarse)").matches) figure.layout.dragmode = false;
   Plotly.react(element, figure.data, figure.layout, {
     displaylogo: false,
     responsive: true,
     displayModeBar: "hover",
     // Named one by one: plotly's own choice has a button that sends the chart to a service in the cloud.
     modeBarButtons: [
-      ["toImage"],
+      data.regions ? [pictureButton(chart, Plotly, "svg"), pictureButton(chart, Plotly, "png")] : ["toImage"],
       ["zoom2d", "pan2d", ...(data.selectable ? ["select2d", "lasso2d"] : [])],
       ["resetScale2d"],
     ],
@@ -82,16 +245,21 @@ function draw(chart, Plotly) {
   });
   if (chart.listening) return;
   chart.listening = true;
-  const report = (event) => chart.setStateValue("selection", selected(event));
-  element.on("plotly_selected", report);
-  element.on("plotly_click", report);
-  element.on("plotly_deselect", () => report(null));
+  listen(chart, Plotly);
+  mark(chart, Plotly);
 }
 
 function create(parentElement) {
   const element = parentElement.querySelector(".live-plotly");
   const chart = { parentElement, element, held: false, waiting: false, listening: false, ended: false };
-  element.addEventListener("pointerdown", () => (chart.held = true), true);
+  element.addEventListener(
+    "pointerdown",
+    (event) => {
+      chart.held = true;
+      chart.how = event.shiftKey ? "add" : event.altKey ? "remove" : "replace";
+    },
+    true,
+  );
   chart.release = () => {
     if (!chart.held) return;
     chart.held = false;
@@ -105,10 +273,12 @@ function create(parentElement) {
 }
 
 export default function (component) {
-  const { data, parentElement, setStateValue } = component;
+  const { data, parentElement, setStateValue, setTriggerValue } = component;
   const chart = charts.get(parentElement) ?? create(parentElement);
-  Object.assign(chart, { data, setStateValue: data.selectable ? setStateValue : () => {} });
+  Object.assign(chart, { data, setTriggerValue, setStateValue: data.selectable ? setStateValue : () => {} });
   chart.element.style.height = `${data.height}px`;
+  // Every point is painted by itself: what is not on the screen shall not cost anything.
+  if (data.regions) chart.element.style.contentVisibility = "auto";
   chart.element.setAttribute("aria-label", data.label);
   loadPlotly(data.url).then(
     (Plotly) => draw(chart, Plotly),

@@ -55,6 +55,12 @@ chosen = st.navigation(
                 help="Watch trainings live, stop and resume them.",
             ),
             st.Page(
+                page("analysis"),
+                title="Analysis",
+                icon=":material/scatter_plot:",
+                help="Where a model is wrong: errors by element, group and structure, the worst ones in 3D.",
+            ),
+            st.Page(
                 page("models"),
                 title="Models",
                 icon=":material/deployed_code:",

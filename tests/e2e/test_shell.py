@@ -15,6 +15,7 @@ TITLES = {
     "train": "Train",
     "foundation": "Foundation models",
     "runs": "Runs",
+    "analysis": "Analysis",
     "models": "Models",
 }
 

@@ -8,22 +8,24 @@ from numpy.typing import NDArray
 
 from mace_app.analysis import AnalysisError
 from mace_app.analysis.findings import Finding, findings
-from mace_app.jobs import Workspace
+from mace_app.jobs import ACTIVE_STATES, RunFolder, Workspace
 from mace_app.ui import charts
 from mace_app.ui.analysis_charts import MAIN_HEIGHT, Shown, available, chart_choice, draw
 from mace_app.ui.analysis_compare import comparison, ghost_choice, ghost_values
 from mace_app.ui.analysis_controls import Looked, explained, look_controls
 from mace_app.ui.analysis_files import downloads, pictures
-from mace_app.ui.analysis_source import Opened, Stored, open_stored, stored_analyses
+from mace_app.ui.analysis_source import Opened, Stored, newest, open_stored, stored_analyses
 from mace_app.ui.analysis_start import start_panel, unfinished
 from mace_app.ui.analysis_state import Selection, selection_of
 from mace_app.ui.analysis_structure import structure_panel
 from mace_app.ui.analysis_tables import groups_table, structures_table
 from mace_app.ui.analysis_values import Errors, errors_of
+from mace_app.ui.run_reader import signature
 from mace_app.ui.state import failure
 from mace_app.ui.text import markdown, sentence_markdown
 
 MOST_FINDINGS = 6
+LOOK_SECONDS = 2.0
 HELP = {
     "mae": "Mean absolute error.",
     "rmse": "Root of the mean squared error.",
@@ -37,6 +39,9 @@ def analysis_page(space: Workspace) -> None:
     st.title("Analysis", anchor=False)
     awaited = st.query_params.get("analysis") in unfinished(space)
     found, problems = stored_analyses(space)
+    live = newest(space, st.query_params.get("analysis"))
+    if live is not None:
+        found = [live, *found]
     for problem in problems:
         st.warning(sentence_markdown(problem), icon=":material/warning:")
     if awaited:
@@ -59,7 +64,16 @@ def analysis_page(space: Workspace) -> None:
     if not opened.analysis.labels or not len(opened.analysis):
         st.info("This analysis holds no labels to compare with.", icon=":material/info:")
         return
+    if stored.run is not None and stored.run.info().state in ACTIVE_STATES:
+        st.fragment(_watch, run_every=LOOK_SECONDS)(stored.run, signature(stored.run.parity_file))
     st.fragment(_body)(opened, ghost)
+
+
+def _watch(run: RunFolder, drawn: object) -> None:
+    """Draw the page anew when the run that trains has newer predictions."""
+    if signature(run.parity_file) != drawn:
+        st.rerun(scope="app")
+    st.caption(":material/sync: The newest validation of a run at work; it follows the training.")
 
 
 def _choose(found: list[Stored]) -> Stored:

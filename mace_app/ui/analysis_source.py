@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from mace_app.analysis import Analysis, AnalysisError, AnalysisInfo, read_analysis, read_info
 from mace_app.analysis.store import INFO
-from mace_app.jobs import Workspace
+from mace_app.jobs import JobsError, RunFolder, Workspace
+from mace_app.jobs.newest import newest_analysis
+from mace_app.options import OptionsError
 from mace_app.ui.analysis_values import Kept, Values, View, compute, scaled
 from mace_app.ui.charts import DisplayUnit
 from mace_app.ui.run_reader import signature
@@ -19,6 +21,7 @@ from mace_app.ui.times import clock
 
 PLACES = ("runs/*/analyses/*/result", "foundations/*/analyses/*/result", "analyses/*/result")
 MOST_OPEN = 4
+NEWEST = "newest-"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Stored:
     id: str
     path: Path
     info: AnalysisInfo
+    run: RunFolder | None = None  # whose newest validation it is, see `newest`
 
     @property
     def title(self) -> str:
@@ -67,8 +71,26 @@ def stored_analyses(space: Workspace) -> tuple[list[Stored], list[str]]:
     return sorted(found, key=lambda stored: (stored.info.created, stored.id), reverse=True), sorted(problems)
 
 
+def newest(space: Workspace, identifier: str | None) -> Stored | None:
+    """The newest validation of a run, under the id ``newest-<run>``; None for another id, or before there is one."""
+    if identifier is None or not identifier.startswith(NEWEST):
+        return None
+    try:
+        run = space.run(identifier.removeprefix(NEWEST))
+        found = _newest(str(run.path), signature(run.parity_file))
+    except (JobsError, OptionsError, OSError):
+        return None
+    return None if found is None else Stored(identifier, run.path, found.info, run)
+
+
 def open_stored(stored: Stored) -> Opened:
     """AnalysisError if a file is missing or damaged."""
+    if stored.run is not None:
+        key = (stored.id, signature(stored.run.parity_file))
+        found = _newest(str(stored.run.path), key[1])
+        if found is None:
+            raise AnalysisError("The newest predictions are being written; look again in a moment.")
+        return Opened(stored, found, key)
     key = (str(stored.path), signature(stored.path / INFO))
     return Opened(stored, _read(str(stored.path), key), key)
 
@@ -98,6 +120,11 @@ def _keys(analysis: Analysis) -> list[tuple[str, int, int]]:
 @st.cache_resource(show_spinner=False, max_entries=MOST_OPEN)
 def _read(path: str, key: Hashable) -> Analysis:
     return read_analysis(Path(path))
+
+
+@st.cache_resource(show_spinner=False, max_entries=MOST_OPEN)
+def _newest(path: str, key: Hashable) -> Analysis | None:
+    return newest_analysis(RunFolder(path))
 
 
 @st.cache_resource(show_spinner=False)

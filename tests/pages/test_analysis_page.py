@@ -61,7 +61,7 @@ def scene(app: AppTest) -> dict[str, Any]:
 
 
 def test_an_empty_workspace_says_how_an_analysis_comes_about(open_page: OpenPage) -> None:
-    assert "There is none yet" in all_text(open_page("analysis"))
+    assert "It needs a model" in all_text(open_page("analysis"))
 
 
 def test_the_newest_analysis_is_shown_and_the_address_names_another(open_page: OpenPage, put: Any) -> None:

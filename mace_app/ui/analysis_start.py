@@ -1,21 +1,203 @@
-"""How an analysis comes about."""
+"""How an analysis comes about: what to compare, and the ones that wait, are at work or failed."""
+
+from functools import partial
 
 import streamlit as st
 
-from mace_app.jobs import Workspace
+from mace_app.jobs import (
+    AnalysisFolder,
+    AnalysisProgress,
+    DataChoice,
+    FoundationFolder,
+    JobsError,
+    ModelChoice,
+    RunFolder,
+    Workspace,
+)
+from mace_app.ui.state import failure, page
+from mace_app.ui.text import count, markdown, sentence_markdown
+from mace_app.ui.times import clock, duration, file_size
+
+SECONDS = 1.0
+OWN = "its own training, validation and test structures"
+PHASES = {
+    "waiting": "Waiting",
+    "reading": "Reading structures",
+    "predicting": "Predicting",
+    "saving": "Saving",
+    "done": "Done",
+}
 
 
 def start_panel(space: Workspace, first: bool) -> None:
     """What to do for one; open as long as there is none."""
-    if not first:
+    if first:
+        st.markdown(
+            "An analysis sets the predictions of a model beside the labels of data: how large the errors are, of which "
+            "elements and groups, and which structures are the worst, in 3D with both forces. There is none yet."
+        )
+        _form(space)
         return
-    st.markdown(
-        "An analysis sets the predictions of a model beside the labels of data: how large the errors are, of which "
-        "elements and groups, and which structures are the worst, in 3D with both forces.  \n"
-        "There is none yet. It is made from a run with a trained model."
-    )
+    with st.expander("New analysis", icon=":material/add:", key="analysis-new"):
+        _form(space)
+
+
+def analyse_run(space: Workspace, run: RunFolder) -> None:
+    """A button for a run's page; it leads to the analysis, which may be there already."""
+    if (run.path / "checkpoints" / "best.safetensors").exists() and st.button(
+        "Analyse", icon=":material/scatter_plot:", help="Where its best weights are wrong, structure by structure."
+    ):
+        _request(space, ModelChoice(run=run.id), DataChoice())
+
+
+def _form(space: Workspace) -> None:
+    models = _models(space)
+    if not models:
+        st.markdown("It needs a model: train one, or add a foundation model.")
+        with st.container(horizontal=True, gap="small"):
+            st.page_link(page("train"), label="Train", icon=":material/model_training:")
+            st.page_link(page("foundation"), label="Foundation models", icon=":material/foundation:")
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        names = list(models)
+        chosen = models[
+            st.selectbox("Model", names, format_func=lambda name: models[name][0], key="analysis-model", width=340)
+        ]
+        which, head = "best", None
+        if isinstance(chosen[1], RunFolder):
+            last = (chosen[1].path / "checkpoints" / "last.safetensors").exists()
+            if last:
+                which = st.selectbox(
+                    "Weights", ["best", "last"], key="analysis-weights", width=120, help="Of which epoch."
+                )
+        else:
+            heads = list((chosen[1].facts() or {}).get("heads") or [])
+            if len(heads) > 1:
+                head = st.selectbox("Head", heads, format_func=str, key="analysis-head", width=160)
+        datasets = {folder.id: folder.name for folder in space.datasets() if folder.mapping()}
+        options = [*([None] if isinstance(chosen[1], RunFolder) else []), *datasets]
+        if not options:
+            st.caption("A foundation model needs a data set whose keys have a meaning; see the Datasets page.")
+            return
+        data = st.selectbox(
+            "Structures",
+            options,
+            format_func=lambda identifier: OWN if identifier is None else datasets[identifier],
+            key=f"analysis-data-{len(options)}-{isinstance(chosen[1], RunFolder)}",
+            width=340,
+        )
+        asked = st.button("Analyse", type="primary", icon=":material/scatter_plot:", key="analysis-start")
+    if asked:
+        model = (
+            ModelChoice(run=chosen[1].id, which="last" if which == "last" else "best")
+            if isinstance(chosen[1], RunFolder)
+            else ModelChoice(foundation=chosen[1].id, head=head)
+        )
+        _request(space, model, DataChoice(dataset=data))
+
+
+def _models(space: Workspace) -> dict[str, tuple[str, RunFolder | FoundationFolder]]:
+    """Runs with weights and foundation models that were read, by a name of their own, with what people call them."""
+    found: dict[str, tuple[str, RunFolder | FoundationFolder]] = {}
+    for run in space.runs():
+        if (run.path / "checkpoints" / "best.safetensors").exists():
+            try:
+                info = run.info()
+            except JobsError:
+                continue  # said on the Runs page
+            found[f"run {run.id}"] = (f"{info.name} · {clock(info.created)}", run)
+    for foundation in space.foundations():
+        try:
+            if foundation.facts() is not None:
+                found[f"foundation {foundation.id}"] = (f"{foundation.name} (foundation model)", foundation)
+        except JobsError:
+            continue  # said on its own page
+    return found
+
+
+def _request(space: Workspace, model: ModelChoice, data: DataChoice) -> None:
+    try:
+        folder = space.request_analysis(model, data)
+        space.ensure_supervisor()
+    except (JobsError, OSError) as error:
+        failure("This can't be analysed", error)
+        return
+    st.switch_page(page("analysis"), query_params={"analysis": folder.id})
 
 
 def unfinished(space: Workspace) -> set[str]:
-    """Show the analyses that are not done; the names of those that wait or are at work."""
-    return set()
+    """Show the analyses that are not done, with their progress; the names of those that wait or are at work. The page
+    is drawn anew when one of them is over."""
+    at_work, over = [], []
+    for folder in space.analyses():
+        try:
+            state = folder.state()
+        except JobsError as error:
+            failure("The state of an analysis can't be read", error)
+            continue
+        if state in ("queued", "running"):
+            at_work.append(folder)
+        elif state == "failed" and not folder.answered():
+            over.append(folder)
+    if at_work:
+        try:
+            space.ensure_supervisor()
+        except (JobsError, OSError) as error:
+            failure("The supervisor can't be started", error)
+        st.fragment(_progress, run_every=SECONDS)(space, at_work)
+    for folder in over:
+        with st.container(
+            horizontal=True, gap="small", vertical_alignment="center", key=f"analysis-failed-{folder.id}"
+        ):
+            st.error(sentence_markdown(folder.error() or "It ended without a word."), title=_title(folder))
+            st.button(
+                "Remove", icon=":material/delete:", key=f"analysis-remove-{folder.id}",
+                on_click=partial(_remove, space, folder.id),
+            )  # fmt: skip
+    return {folder.id for folder in at_work}
+
+
+def _progress(space: Workspace, at_work: list[AnalysisFolder]) -> None:
+    for folder in at_work:
+        try:
+            if not folder.at_work():
+                st.rerun(scope="app")
+            progress = folder.progress()
+        except JobsError:
+            progress = AnalysisProgress()  # it is written anew within a second
+        with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"analysis-work-{folder.id}"):
+            st.progress(min(max(progress.fraction, 0.0), 1.0), text=f"{_title(folder)} · {progress_words(progress)}")
+            if folder.cancelled():
+                st.button("Cancelling …", disabled=True, key=f"analysis-cancel-{folder.id}")
+            else:
+                st.button(
+                    "Cancel", icon=":material/close:", key=f"analysis-cancel-{folder.id}",
+                    on_click=partial(space.cancel_analysis, folder),
+                )  # fmt: skip
+
+
+def progress_words(progress: AnalysisProgress) -> str:
+    """``Predicting · 120 of 400 structures · about 8 s left``."""
+    words = [PHASES[progress.phase]]
+    if progress.total and progress.done is not None:
+        if progress.phase == "reading":
+            words.append(f"{file_size(round(progress.done))} of {file_size(round(progress.total))}")
+        elif progress.phase == "predicting":
+            words.append(f"{round(progress.done)} of {count(round(progress.total), 'structure')}")
+    if progress.eta_seconds is not None:
+        words.append(f"about {duration(progress.eta_seconds)} left")
+    return " · ".join(words)
+
+
+def _title(folder: AnalysisFolder) -> str:
+    try:
+        return markdown(folder.title)
+    except JobsError:
+        return markdown(folder.id)
+
+
+def _remove(space: Workspace, identifier: str) -> None:
+    try:
+        space.delete_analysis(identifier)
+    except JobsError as error:
+        st.toast(sentence_markdown(str(error)), icon=":material/error:")

@@ -6,6 +6,7 @@ import streamlit as st
 
 from mace_app.jobs import ACTIVE_STATES, RESUMABLE_STATES, JobsError, RunFolder, RunInfo, Workspace
 from mace_app.options import OptionsError
+from mace_app.ui.analysis_start import analyse_run
 from mace_app.ui.run_notices import act, note, show_notice
 from mace_app.ui.run_queue import waiting_jobs, waiting_menu
 from mace_app.ui.state import failure, page
@@ -34,6 +35,7 @@ def actions(space: Workspace, run: RunFolder, info: RunInfo) -> None:
         _more(space, run, info)
         if info.state not in ACTIVE_STATES and st.button("Delete", icon=":material/delete:"):
             confirm_delete(space, run, info.name)
+        analyse_run(space, run)
         if run.model_file.exists():
             st.page_link(
                 page("models"), label="Open the model", icon=":material/deployed_code:", query_params={"run": run.id}

@@ -1,32 +1,34 @@
-"""How an analysis comes about: what is asked, and what is at work on the answer."""
+"""How an analysis comes about: what to compare, and the ones that wait, are at work or failed."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 
 import streamlit as st
 
-from mace_app.jobs import ACTIVE_STATES, JobsError, RunFolder, Workspace
-from mace_app.jobs.analysis_folder import AnalysisFolder, DataChoice, ModelChoice
+from mace_app.jobs import (
+    AnalysisFolder,
+    AnalysisProgress,
+    DataChoice,
+    FoundationFolder,
+    JobsError,
+    ModelChoice,
+    RunFolder,
+    Workspace,
+)
+from mace_app.ui.analysis_source import NEWEST
 from mace_app.ui.run_reader import run_glances
 from mace_app.ui.state import failure, page
-from mace_app.ui.text import markdown, sentence_html
-from mace_app.ui.times import clock, duration
+from mace_app.ui.text import count, markdown, sentence_markdown
+from mace_app.ui.times import clock, duration, file_size
 
+SECONDS = 1.0
 OWN = "its own training, validation and test structures"
-LOOK_SECONDS = 1.0
-_ERROR = "analysis-start-error"
-
-
-@dataclass(frozen=True)
-class _Model:
-    """One entry of the models that can be asked."""
-
-    title: str
-    run: str | None = None
-    foundation: str | None = None
-    heads: tuple[str, ...] = ()
-    last: bool = False  # whether there is a last checkpoint beside the best
+PHASES = {
+    "waiting": "Waiting",
+    "reading": "Reading structures",
+    "predicting": "Predicting",
+    "saving": "Saving",
+    "done": "Done",
+}
 
 
 def start_panel(space: Workspace, first: bool) -> None:
@@ -34,177 +36,172 @@ def start_panel(space: Workspace, first: bool) -> None:
     if first:
         st.markdown(
             "An analysis sets the predictions of a model beside the labels of data: how large the errors are, of which "
-            "elements and groups, and which structures are the worst, in 3D with both forces."
+            "elements and groups, and which structures are the worst, in 3D with both forces. There is none yet."
         )
-    models = _models(space)
-    if not models:
-        if first:
-            with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-                st.markdown("It needs a model: a run that has finished an epoch, or a foundation file.")
-                st.page_link(page("train"), label="Train a model", icon=":material/model_training:")
-                st.page_link(page("foundation"), label="Add a foundation model", icon=":material/foundation:")
+        _form(space)
         return
-    with st.expander("New analysis", icon=":material/add:", expanded=first, key="analysis-new"):
-        _ask(space, models)
-
-
-def _models(space: Workspace) -> dict[str, _Model]:
-    """By a text that no other one has: runs, the newest first, then foundation models."""
-    found: dict[str, _Model] = {}
-    for glance in run_glances().all(space.runs()):
-        checkpoints = glance.run.path / "checkpoints"
-        if glance.info is None or glance.archived or not (checkpoints / "best.safetensors").is_file():
-            continue
-        last = (checkpoints / "last.safetensors").is_file()
-        title = f"{glance.name} · {clock(glance.info.created)}"
-        found[f"run {glance.run.id}"] = _Model(title, run=glance.run.id, last=last)
-    for folder in space.foundations():
-        try:
-            facts = folder.facts()
-            if facts is not None:
-                title = f"{facts.get('title') or folder.name} · foundation model"
-                heads = tuple(map(str, facts["heads"]))
-                found[f"foundation {folder.id}"] = _Model(title, foundation=folder.id, heads=heads)
-        except JobsError:
-            continue
-    return found
-
-
-def _ask(space: Workspace, models: Mapping[str, _Model]) -> None:
-    with st.grid(3, min_column_width=230, gap="medium", key="analysis-new-fields") as grid:
-        with grid.cell():
-            chosen = st.selectbox(
-                "Model", list(models), format_func=lambda key: models[key].title, key="analysis-new-model"
-            )
-        model = models[chosen]
-        with grid.cell():
-            which, head = "best", None
-            if model.last:
-                which = st.segmented_control(
-                    "Weights",
-                    ["best", "last"],
-                    default="best",
-                    required=True,
-                    key="analysis-new-which",
-                    help="Those of the epoch with the smallest validation errors, or the newest.",
-                )
-            elif len(model.heads) > 1:
-                head = st.selectbox("Head", model.heads, key=f"analysis-new-head-{chosen}")
-            else:
-                st.empty()
-        data = _datasets(space, own=model.run is not None)
-        with grid.cell():
-            dataset = st.selectbox(
-                "Data",
-                list(data),
-                format_func=data.__getitem__,
-                key=f"analysis-new-data-{'run' if model.run else 'foundation'}",
-                placeholder="No dataset with a mapping",
-            )
-    if dataset is None:
-        st.caption("Add a dataset on the Datasets page and confirm what its keys mean.")
-    choice = ModelChoice(run=model.run, which=which, foundation=model.foundation, head=head)  # type: ignore[arg-type]
-    st.button(
-        "Analyse",
-        type="primary",
-        icon=":material/troubleshoot:",
-        key="analysis-new-start",
-        disabled=dataset is None,
-        on_click=_request,
-        args=(space, choice, DataChoice(dataset=dataset or None)),
-    )
-    error = st.session_state.pop(_ERROR, None)
-    if error is not None:
-        failure("The analysis was not started", error)
-
-
-def _datasets(space: Workspace, own: bool) -> dict[str, str]:
-    """Names by id; the empty id is the run's own structures."""
-    found = {"": OWN[:1].upper() + OWN[1:]} if own else {}
-    for folder in space.datasets():
-        try:
-            if folder.mapping() is not None:
-                found[folder.id] = folder.name
-        except JobsError:
-            continue
-    return found
-
-
-def _request(space: Workspace, choice: ModelChoice, data: DataChoice) -> None:
-    try:
-        folder = space.request_analysis(choice, data)
-        space.ensure_supervisor()
-    except JobsError as error:
-        st.session_state[_ERROR] = error
-        return
-    st.query_params["analysis"] = folder.id
-    st.session_state.pop("analysis-named", None)
+    with st.expander("New analysis", icon=":material/add:", key="analysis-new"):
+        _form(space)
 
 
 def analyse_run(space: Workspace, run: RunFolder, active: bool) -> None:
-    """To the analysis of a run on its own structures: of its best weights, or, while it trains, of its newest
-    validation. For the page of the run."""
-    target = f"newest-{run.id}"
-    if not active:
-        try:
-            target = space.request_analysis(ModelChoice(run=run.id)).id
-            space.ensure_supervisor()
-        except JobsError as error:
-            failure("The analysis was not started", error)
+    """A button for a run's page. It leads to the analysis of the best weights, which may be there already; while the
+    run is at work, to its newest validation."""
+    there = run.parity_file if active else run.path / "checkpoints" / "best.safetensors"
+    words = "Its newest validation" if active else "Where its best weights are wrong"
+    if there.exists() and st.button(
+        "Analyse", icon=":material/scatter_plot:", help=f"{words}, structure by structure."
+    ):
+        if active:
+            st.switch_page(page("analysis"), query_params={"analysis": f"{NEWEST}{run.id}"})
+        _request(space, ModelChoice(run=run.id), DataChoice())
+
+
+def _form(space: Workspace) -> None:
+    models = _models(space)
+    if not models:
+        st.markdown("It needs a model: train one, or add a foundation model.")
+        with st.container(horizontal=True, gap="small"):
+            st.page_link(page("train"), label="Train", icon=":material/model_training:")
+            st.page_link(page("foundation"), label="Foundation models", icon=":material/foundation:")
+        return
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        names = list(models)
+        chosen = models[
+            st.selectbox("Model", names, format_func=lambda name: models[name][0], key="analysis-model", width=340)
+        ]
+        which, head = "best", None
+        if isinstance(chosen[1], RunFolder):
+            last = (chosen[1].path / "checkpoints" / "last.safetensors").exists()
+            if last:
+                which = st.selectbox(
+                    "Weights", ["best", "last"], key="analysis-weights", width=120, help="Of which epoch."
+                )
+        else:
+            heads = list((chosen[1].facts() or {}).get("heads") or [])
+            if len(heads) > 1:
+                head = st.selectbox("Head", heads, format_func=str, key="analysis-head", width=160)
+        datasets = {folder.id: folder.name for folder in space.datasets() if folder.mapping()}
+        options = [*([None] if isinstance(chosen[1], RunFolder) else []), *datasets]
+        if not options:
+            st.caption("A foundation model needs a data set whose keys have a meaning; see the Datasets page.")
             return
-    st.switch_page(page("analysis"), query_params={"analysis": target})
+        data = st.selectbox(
+            "Structures",
+            options,
+            format_func=lambda identifier: OWN if identifier is None else datasets[identifier],
+            key=f"analysis-data-{len(options)}-{isinstance(chosen[1], RunFolder)}",
+            width=340,
+        )
+        asked = st.button("Analyse", type="primary", icon=":material/scatter_plot:", key="analysis-start")
+    if asked:
+        model = (
+            ModelChoice(run=chosen[1].id, which="last" if which == "last" else "best")
+            if isinstance(chosen[1], RunFolder)
+            else ModelChoice(foundation=chosen[1].id, head=head)
+        )
+        _request(space, model, DataChoice(dataset=data))
+
+
+def _models(space: Workspace) -> dict[str, tuple[str, RunFolder | FoundationFolder]]:
+    """Runs with weights and foundation models that were read, by a name of their own, with what people call them."""
+    found: dict[str, tuple[str, RunFolder | FoundationFolder]] = {}
+    for glance in run_glances().all(space.runs()):
+        run = glance.run
+        if glance.info is not None and not glance.archived and (run.path / "checkpoints/best.safetensors").exists():
+            found[f"run {run.id}"] = (f"{glance.name} · {clock(glance.info.created)}", run)
+    for foundation in space.foundations():
+        try:
+            if foundation.facts() is not None:
+                found[f"foundation {foundation.id}"] = (f"{foundation.name} (foundation model)", foundation)
+        except JobsError:
+            continue  # said on its own page
+    return found
+
+
+def _request(space: Workspace, model: ModelChoice, data: DataChoice) -> None:
+    try:
+        folder = space.request_analysis(model, data)
+        space.ensure_supervisor()
+    except (JobsError, OSError) as error:
+        failure("This can't be analysed", error)
+        return
+    st.switch_page(page("analysis"), query_params={"analysis": folder.id})
 
 
 def unfinished(space: Workspace) -> set[str]:
-    """Show the analyses that are not done; the names of those that wait or are at work."""
-    folders = [folder for folder in space.analyses() if not folder.answered()]
-    at_work = {folder.id for folder in folders if folder.at_work()}
-    if folders:
-        st.fragment(_unfinished, run_every=LOOK_SECONDS if at_work else None)(space, folders, at_work)
-    return at_work
-
-
-def _unfinished(space: Workspace, folders: list[AnalysisFolder], drawn: set[str]) -> None:
-    if {folder.id for folder in folders if folder.at_work()} != drawn:
-        st.rerun(scope="app")
-    for folder in folders:
-        with st.container(border=True, gap="small", key=f"analysis-job-{folder.id}"):
-            _job(space, folder, folder.id in drawn)
-
-
-def _job(space: Workspace, folder: AnalysisFolder, at_work: bool) -> None:
-    def act(what: Callable[[], None]) -> None:
+    """Show the analyses that are not done, with their progress; the names of those that wait or are at work. The page
+    is drawn anew when one of them is over."""
+    at_work, over = [], []
+    for folder in space.analyses():
         try:
-            what()
+            state = folder.state()
         except JobsError as error:
-            st.session_state[_ERROR] = error
-
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            failure("The state of an analysis can't be read", error)
+            continue
+        if state in ("queued", "running"):
+            at_work.append(folder)
+        elif state == "failed" and not folder.answered():
+            over.append(folder)
+    if at_work:
         try:
-            st.markdown(f"**{markdown(folder.title)}**", width="content")
-        except JobsError as error:
-            st.html(f'<p class="field-error" role="alert">{sentence_html(str(error))}</p>')
-        st.space("stretch")
-        if at_work:
-            cancel = partial(act, partial(space.cancel_analysis, folder))
-            st.button("Cancel", icon=":material/cancel:", key=f"analysis-cancel-{folder.id}", on_click=cancel)
-        else:
-            remove = partial(act, partial(space.delete_analysis, folder.id))
-            st.button("Remove", icon=":material/delete:", key=f"analysis-remove-{folder.id}", on_click=remove)
-    if not at_work:
-        words = folder.error() or "It was cancelled. Ask for it again to have it."
-        st.html(f'<p class="field-error" role="alert">{sentence_html(words)}</p>')
-        return
+            space.ensure_supervisor()
+        except (JobsError, OSError) as error:
+            failure("The supervisor can't be started", error)
+        st.fragment(_progress, run_every=SECONDS)(space, at_work)
+    for folder in over:
+        with st.container(
+            horizontal=True, gap="small", vertical_alignment="center", key=f"analysis-failed-{folder.id}"
+        ):
+            st.error(sentence_markdown(folder.error() or "It ended without a word."), title=_title(folder))
+            st.button(
+                "Remove", icon=":material/delete:", key=f"analysis-remove-{folder.id}",
+                on_click=partial(_remove, space, folder.id),
+            )  # fmt: skip
+    return {folder.id for folder in at_work}
+
+
+def _progress(space: Workspace, at_work: list[AnalysisFolder]) -> None:
+    for folder in at_work:
+        try:
+            if not folder.at_work():
+                st.rerun(scope="app")
+            progress = folder.progress()
+        except JobsError:
+            progress = AnalysisProgress()  # it is written anew within a second
+        with st.container(horizontal=True, gap="small", vertical_alignment="center", key=f"analysis-work-{folder.id}"):
+            st.progress(min(max(progress.fraction, 0.0), 1.0), text=f"{_title(folder)} · {progress_words(progress)}")
+            if folder.cancelled():
+                st.button("Cancelling …", disabled=True, key=f"analysis-cancel-{folder.id}")
+            else:
+                st.button(
+                    "Cancel", icon=":material/close:", key=f"analysis-cancel-{folder.id}",
+                    on_click=partial(space.cancel_analysis, folder),
+                )  # fmt: skip
+
+
+def progress_words(progress: AnalysisProgress) -> str:
+    """``Predicting · 120 of 400 structures · about 8 s left``."""
+    words = [PHASES[progress.phase]]
+    if progress.total and progress.done is not None:
+        if progress.phase == "reading":
+            words.append(f"{file_size(round(progress.done))} of {file_size(round(progress.total))}")
+        elif progress.phase == "predicting":
+            words.append(f"{round(progress.done)} of {count(round(progress.total), 'structure')}")
+    if progress.eta_seconds is not None:
+        words.append(f"about {duration(progress.eta_seconds)} left")
+    return " · ".join(words)
+
+
+def _title(folder: AnalysisFolder) -> str:
     try:
-        progress = folder.progress()
+        return markdown(folder.title)
     except JobsError:
-        return  # it is written anew every second
-    left = "" if progress.eta_seconds is None else f" · about {duration(progress.eta_seconds)} left"
-    st.progress(min(1.0, progress.fraction), text=markdown(progress.message or "Waiting") + left)
+        return markdown(folder.id)
 
 
-def can_be_analysed(run: RunFolder, state: str) -> bool:
-    """Whether there are weights to ask, or, while it trains, predictions to look at."""
-    if state in ACTIVE_STATES:
-        return run.parity_file.exists()
-    return (run.path / "checkpoints" / "best.safetensors").is_file()
+def _remove(space: Workspace, identifier: str) -> None:
+    try:
+        space.delete_analysis(identifier)
+    except JobsError as error:
+        st.toast(sentence_markdown(str(error)), icon=":material/error:")

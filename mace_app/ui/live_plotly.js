@@ -198,7 +198,9 @@ function listen(chart, Plotly) {
     chart.setTriggerValue("pointed", { points, region, how: chart.how });
   };
   element.on("plotly_selected", (event) => {
-    const region = regionOf(event);
+    // Plotly tells of an outline again whenever it draws it anew; a person marks once for each press.
+    const region = chart.pressed ? regionOf(event) : null;
+    chart.pressed = false;
     if (region) tell([], region);
   });
   element.on("plotly_click", (event) => {
@@ -256,7 +258,8 @@ function create(parentElement) {
     "pointerdown",
     (event) => {
       chart.held = true;
-      chart.how = event.shiftKey ? "add" : event.altKey ? "remove" : "replace";
+      chart.pressed = !event.target.closest(".modebar");
+      if (chart.pressed) chart.how = event.shiftKey ? "add" : event.altKey ? "remove" : "replace";
     },
     true,
   );

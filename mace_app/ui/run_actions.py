@@ -6,7 +6,7 @@ import streamlit as st
 
 from mace_app.jobs import ACTIVE_STATES, RESUMABLE_STATES, JobsError, RunFolder, RunInfo, Workspace
 from mace_app.options import OptionsError
-from mace_app.ui.analysis_start import analyse_run, can_be_analysed
+from mace_app.ui.analysis_start import analyse_run
 from mace_app.ui.run_notices import act, note, show_notice
 from mace_app.ui.run_queue import waiting_jobs, waiting_menu
 from mace_app.ui.state import failure, page
@@ -28,10 +28,6 @@ def actions(space: Workspace, run: RunFolder, info: RunInfo) -> None:
             "Resume", icon=":material/play_arrow:", type="primary", help="Go on exactly where it ended."
         ):
             act(partial(_resume, space, run), "Queued again.")
-        if can_be_analysed(run, info.state) and st.button(
-            "Analyse", icon=":material/troubleshoot:", help="Which structures are wrong, and why."
-        ):
-            analyse_run(space, run, info.state in ACTIVE_STATES)
         if st.button("Rename", icon=":material/edit:"):
             _rename(space, run, info)
         if st.button("Use its settings", icon=":material/content_copy:", help="Open them on the Train page."):
@@ -39,6 +35,7 @@ def actions(space: Workspace, run: RunFolder, info: RunInfo) -> None:
         _more(space, run, info)
         if info.state not in ACTIVE_STATES and st.button("Delete", icon=":material/delete:"):
             confirm_delete(space, run, info.name)
+        analyse_run(space, run, info.state in ACTIVE_STATES)
         if run.model_file.exists():
             st.page_link(
                 page("models"), label="Open the model", icon=":material/deployed_code:", query_params={"run": run.id}

@@ -16,7 +16,7 @@ from mace_app.analysis.errors import Integers, Look, by_structure, error_of_atom
 from mace_app.analysis.store import Analysis, Floats
 
 FAR = 8.0  # robust standard deviations
-MOST_SHOWN = 200
+MOST_SHOWN = 20  # of structures that hold an element
 
 
 @dataclass(frozen=True)
@@ -293,7 +293,7 @@ def _noisy_elements(analysis: Analysis, energy: str) -> Iterator[Finding]:
         rest = float(np.median(errors[others]))
         if mine.sum() < 20 or others.sum() < 20 or middles[kind] < 1.8 * rest or middles[kind] < max(middles.values()):
             continue
-        order = np.argsort(-np.where(mine, errors, -1.0), kind="stable")[: 5 * MOST_SHOWN]
+        order = np.argsort(-np.where(mine, errors, -1.0), kind="stable")[: 10 * MOST_SHOWN]
         where = analysis.structure_of_atom[order[mine[order]]]
         yield Finding(
             "element",

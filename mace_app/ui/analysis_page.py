@@ -100,6 +100,7 @@ def _body(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> Non
     analysis = opened.analysis
     selection = selection_of(opened.stored.id, len(analysis))
     looked = look_controls(opened)
+    selection.rank(looked.of_structures, (looked.view, looked.largest))
     other = None if ghost is None else ghost_values(ghost[0], looked)
     _findings(opened, looked, selection)
     with st.container(key="analysis-numbers"):

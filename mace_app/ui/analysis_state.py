@@ -1,5 +1,6 @@
 """The structures that are chosen on the analysis page: one choice for all its charts, tables and the list."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ class Selection:
     rows: Rows = field(default_factory=lambda: NONE)
     place: int = 0
     atom: int | None = None
+    ranked_by: Hashable = None
 
     @property
     def current(self) -> int | None:
@@ -40,6 +42,18 @@ class Selection:
         at = np.flatnonzero(self.rows == looked_at) if looked_at is not None else NONE
         self.place = int(at[0]) if len(at) else 0
         self.atom = atom
+
+    def rank(self, errors: NDArray[np.float64], by: Hashable) -> None:
+        """Once for each ``by``, of which ``errors [S]`` are: the order is theirs from now on. What is looked at stays,
+        unless nobody has stepped to it."""
+        if by == self.ranked_by:
+            return
+        self.ranked_by = by
+        if len(self.rows):
+            looked_at = self.current if self.place else None
+            self.choose(self.rows, errors)
+            at = np.flatnonzero(self.rows == looked_at) if looked_at is not None else NONE
+            self.place = int(at[0]) if len(at) else 0
 
     def look_at(self, row: int, errors: NDArray[np.float64], how: str = "replace", atom: int | None = None) -> None:
         """One structure: among the chosen ones if it is one of them, otherwise it is the choice."""

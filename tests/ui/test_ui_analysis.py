@@ -249,3 +249,18 @@ def test_a_tensor_and_a_label_of_one_value_have_errors_too() -> None:
     assert len(compute(analysis, view("energy.stress"))) == 54
     trace = compute(analysis, view("energy.stress", part="trace"))
     assert len(trace) == 6 and trace.error == pytest.approx(np.full(6, 1.5))
+
+
+def test_a_choice_is_ranked_anew_when_something_else_is_looked_at() -> None:
+    energy, forces = np.array([3.0, 1.0, 2.0, 0.0]), np.array([0.0, 2.0, 1.0, 3.0])
+    selection = Selection()
+    selection.rank(energy, "energy")
+    selection.choose(np.array([0, 1, 2]), energy)
+    assert selection.rows.tolist() == [0, 2, 1]
+    selection.rank(forces, "forces")
+    assert selection.rows.tolist() == [1, 2, 0] and selection.current == 1
+    selection.step(2)
+    selection.rank(energy, "energy")
+    assert selection.rows.tolist() == [0, 2, 1] and selection.current == 0
+    selection.rank(forces, "energy")
+    assert selection.rows.tolist() == [0, 2, 1]

@@ -155,7 +155,8 @@ def _data(
 
 
 def _predicted(source: "ModelSource", about: dict[str, Any], material: "Material", watch: Watch) -> "Analysis":
-    """On the first GPU there is; on the processor where its memory, which a training may use, is not enough."""
+    """On the first GPU there is; on the processor where its memory, which a training may use, is not enough. Half of
+    the threads: beside a training that uses all cores, threads that wait for each other make both many times slower."""
     import torch
 
     from mace_app.tasks.analyse import analysed
@@ -172,6 +173,7 @@ def _predicted(source: "ModelSource", about: dict[str, Any], material: "Material
         return analysed(source, about, material, device, on_batch)[0]
 
     device = choose_device("auto")
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
     try:
         return attempt(device)
     except torch.OutOfMemoryError:

@@ -155,9 +155,11 @@ def _data(
 
 
 def _predicted(source: "ModelSource", about: dict[str, Any], material: "Material", watch: Watch) -> "Analysis":
-    """On the first GPU there is; on the processor where its memory, which a training may use, is not enough."""
+    """On the first GPU there is; on the processor where its memory, which a training may use, is not enough. Half of
+    the threads: beside a training that uses all cores, threads that wait for each other make both many times slower."""
     import torch
 
+    from mace_app.export.fresh import half_the_threads
     from mace_app.tasks.analyse import analysed
     from mace_app.tasks.setting import choose_device
 
@@ -172,13 +174,14 @@ def _predicted(source: "ModelSource", about: dict[str, Any], material: "Material
         return analysed(source, about, material, device, on_batch)[0]
 
     device = choose_device("auto")
-    try:
-        return attempt(device)
-    except torch.OutOfMemoryError:
-        if device.type == "cpu":
-            raise
-        print(f"The memory of {device} is not enough; going on with the processor.", flush=True)
-    return attempt(torch.device("cpu"))
+    with half_the_threads():
+        try:
+            return attempt(device)
+        except torch.OutOfMemoryError:
+            if device.type == "cpu":
+                raise
+            print(f"The memory of {device} is not enough; going on with the processor.", flush=True)
+        return attempt(torch.device("cpu"))
 
 
 def _sentence(error: Exception, folder: AnalysisFolder) -> str:

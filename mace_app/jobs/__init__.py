@@ -17,7 +17,6 @@ from mace_app.jobs.foundation_folder import (
     FoundationProgress,
     FoundationRequest,
 )
-from mace_app.jobs.metrics_file import MetricsHistory
 from mace_app.jobs.parity_file import Parity, ParityLabel
 from mace_app.jobs.progress_writer import ProgressWriter
 from mace_app.jobs.queue import Job, JobQueue
@@ -49,7 +48,6 @@ __all__ = [
     "Job",
     "JobQueue",
     "JobsError",
-    "MetricsHistory",
     "ModelChoice",
     "Parity",
     "ParityLabel",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mace_app.files import write_json, write_text
 from mace_app.jobs.errors import RunFolderError
-from mace_app.jobs.metrics_file import MetricsChunk, MetricsHistory, append_header, append_metrics, read_metrics
+from mace_app.jobs.metrics_file import MetricsChunk, append_header, append_metrics, read_metrics
 from mace_app.jobs.names import utc_now
 from mace_app.jobs.parity_file import Parity, read_parity, write_parity
 from mace_app.jobs.processes import ProcessIdentity
@@ -21,6 +21,7 @@ from mace_app.jobs.run_state import PROGRESS_KEYS, Progress, RunInfo
 from mace_app.jobs.text_tail import tail
 
 if TYPE_CHECKING:
+    from mace_app.jobs.metrics_history import MetricsHistory
     from mace_app.options import RunOptions
 
 DOWNLOADS = {
@@ -194,8 +195,10 @@ class RunFolder(RunRecord):
     def read_metrics(self, offset: int = 0) -> MetricsChunk:
         return read_metrics(self.metrics_file, offset)
 
-    def metrics(self) -> MetricsHistory:
+    def metrics(self) -> "MetricsHistory":
         """Everything so far; keep the object and call its ``refresh`` for what is new."""
+        from mace_app.jobs.metrics_history import MetricsHistory  # numpy, which most of this package does without
+
         history = MetricsHistory(self.metrics_file)
         history.refresh()
         return history

@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 import streamlit as st
 
-from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, ParityLabel, Progress, RunFolder, RunInfo
+from mace_app.jobs import ACTIVE_STATES, JobsError, ParityLabel, Progress, RunFolder, RunInfo
+from mace_app.jobs.metrics_history import MetricsHistory
 from mace_app.options import OptionsError, TargetInfo
 from mace_app.ui import charts
 from mace_app.ui.live_plotly import live_plotly

@@ -8,8 +8,9 @@ from typing import TypeVar
 
 import streamlit as st
 
-from mace_app.jobs import ACTIVE_STATES, JobsError, MetricsHistory, Parity, Progress, RunFolder, RunInfo
+from mace_app.jobs import ACTIVE_STATES, JobsError, Parity, Progress, RunFolder, RunInfo
 from mace_app.jobs.metrics_glance import MetricsGlance, glance_at_metrics
+from mace_app.jobs.metrics_history import MetricsHistory
 from mace_app.ui.charts import display_unit, three_digits
 from mace_app.ui.run_table import RunRow
 from mace_app.ui.state import STATE_COLOURS

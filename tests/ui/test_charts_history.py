@@ -6,8 +6,8 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mace_app.jobs import MetricsHistory
 from mace_app.jobs.metrics_file import append_header, append_metrics
+from mace_app.jobs.metrics_history import MetricsHistory
 from mace_app.ui.charts import (
     HistoryView,
     best_epoch,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mace_app.jobs import MetricsHistory
+from mace_app.jobs.metrics_history import MetricsHistory
 from mace_app.ui.charts.chart import Chart
 from mace_app.ui.charts.series import Floats, drawable, smooth, thin
 from mace_app.ui.charts.style import (

@@ -14,6 +14,7 @@ from mace_app.ui.analysis_charts import MAIN_HEIGHT, Shown, available, chart_cho
 from mace_app.ui.analysis_compare import comparison, ghost_choice, ghost_values
 from mace_app.ui.analysis_controls import Looked, explained, look_controls
 from mace_app.ui.analysis_files import downloads, pictures
+from mace_app.ui.analysis_next import go_on_with
 from mace_app.ui.analysis_source import Opened, Stored, newest, open_stored, stored_analyses
 from mace_app.ui.analysis_start import start_panel, unfinished
 from mace_app.ui.analysis_state import Selection, selection_of
@@ -66,7 +67,7 @@ def analysis_page(space: Workspace) -> None:
         return
     if stored.run is not None and stored.run.info().state in ACTIVE_STATES:
         st.fragment(_watch, run_every=LOOK_SECONDS)(stored.run, signature(stored.run.parity_file))
-    st.fragment(_body)(opened, ghost)
+    st.fragment(_body)(space, opened, ghost)
 
 
 def _watch(run: RunFolder, drawn: object) -> None:
@@ -96,7 +97,7 @@ def _choose(found: list[Stored]) -> Stored:
     return by_id[chosen]
 
 
-def _body(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> None:
+def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> None:
     analysis = opened.analysis
     selection = selection_of(opened.stored.id, len(analysis))
     looked = look_controls(opened)
@@ -110,6 +111,7 @@ def _body(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> Non
         kinds = chart_choice(available(analysis, looked))
         picture = pictures(opened, looked)
         downloads(opened, selection)
+        go_on_with(space, opened, selection)
     shown = Shown(analysis, looked, None if other is None else other.values, selection, picture)
     with st.grid(2, min_column_width=340, gap="medium", key="analysis-main") as grid:
         if kinds:

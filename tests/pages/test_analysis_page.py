@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from analysis_samples import made_up
+from ase.io import read
 from page_helpers import all_text
 from streamlit.testing.v1 import AppTest
 
@@ -237,3 +238,15 @@ def test_a_predicted_uncertainty_stands_beside_the_error_of_its_energy(open_page
     assert figure["data"][1]["x"] == pytest.approx([2.0] * 30), "in meV/atom"
     pick(app, "analysis-label", "energy.forces")
     assert "Uncertainty" not in next(g for g in app.get("button_group") if g.label == "Charts").options
+
+
+def test_what_is_chosen_becomes_a_data_set(open_page: OpenPage, put: Any, workspace_path: Path) -> None:
+    put(made_up(40))
+    app = open_page("analysis")
+    assert not [button for button in app.button if button.key == "analysis-dataset"]
+    chosen(app).choose(np.array([3, 7]), np.arange(40.0))
+    app.run()
+    app.button(key="analysis-dataset").click().run()
+    (folder,) = Workspace(workspace_path).datasets()
+    frames = read(folder.source_path, ":")
+    assert [atoms.info["source_frame"] for atoms in frames] == [3, 7] and "reference_energy" in frames[0].info

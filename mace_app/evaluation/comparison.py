@@ -1,6 +1,6 @@
 """A model asked about sets of structures: predictions beside labels, where they come from, and a map of them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,13 +74,18 @@ def compare(
         for part in parts:
             known = {name: entry for name, entry in reported.items() if name in part.graphs.labels}
             sums = ErrorAccumulator(known, model.device)
-            neighbours = part.graphs.avg_num_neighbors() if len(part.graphs) else 1.0
-            most_atoms = max(1, int(EDGES_AT_ONCE[model.device.type] / neighbours))
-            for indices in in_order(part.graphs.n_atoms, structures_at_once, most_atoms):
+            for indices in batches(part.graphs, model.device, structures_at_once):
                 gathered.add(part, indices, known, sums)
                 on_batch(len(indices))
             errors[part.split] = sums.errors()
     return gathered.compared(parts, errors)
+
+
+def batches(graphs: GraphSet, device: torch.device, structures_at_once: int) -> Iterator[np.ndarray]:
+    """Structures of ``graphs`` in order, each time as many as suit the device."""
+    neighbours = graphs.avg_num_neighbors() if len(graphs) else 1.0
+    most_atoms = max(1, int(EDGES_AT_ONCE[device.type] / neighbours))
+    yield from in_order(graphs.n_atoms, structures_at_once, most_atoms)
 
 
 @dataclass
@@ -117,13 +122,13 @@ class _Gathered:
             self._keep(f"{name}:prediction", _undivided(entry, batch, values))
         for name, info in model.config.targets.items():
             if info.is_energy and name in model.baseline and info.sample_kind == "system":
-                self._keep(f"{name}:baseline", _summed(batch, model.baseline.values(name)[batch.elements])[:, 0])
+                self._keep(f"{name}:baseline", summed(batch, model.baseline.values(name)[batch.elements])[:, 0])
         for name in ("numbers", "positions", "cells", "pbc"):
             self._keep(name, arrays[name])
-        scalars = _summed(batch, features[:, self._scalars]) / batch.n_atoms[:, None]
+        scalars = summed(batch, features[:, self._scalars]) / batch.n_atoms[:, None]
         self._keep("features", scalars)
         if self._energy_features is not None:
-            self._keep("energy features", _summed(batch, self._energy_features(features)))
+            self._keep("energy features", summed(batch, self._energy_features(features)))
 
     def _all(self, name: str) -> np.ndarray:
         return np.concatenate(self.columns[name])
@@ -196,7 +201,7 @@ class _Gathered:
         }, found.sigma
 
 
-def _summed(batch: Batch, values: torch.Tensor) -> torch.Tensor:
+def summed(batch: Batch, values: torch.Tensor) -> torch.Tensor:
     """[N, W] → [G, W], float64."""
     total = torch.zeros((batch.n_structures, values.shape[1]), dtype=torch.float64, device=values.device)
     return total.index_add(0, batch.structure, values.double())

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mace_app.model import EnergyUncertainty
+
 Floats = NDArray[np.float64]
 
 # Tried as parts of the largest eigenvalue of FᵀF.
@@ -23,8 +25,7 @@ FEWEST = 3
 
 @dataclass(frozen=True)
 class Rigidity:
-    """``sigma [S]`` in the unit of the energy. ``regulariser`` is ς², ``calibrated_on`` how many structures decided;
-    ``within_one`` and ``within_two``: the share of their errors below σ and 2σ (0.68 and 0.95 of a normal one)."""
+    """``sigma [S]`` in the unit of the energy; the rest as in ``EnergyUncertainty``."""
 
     sigma: Floats
     alpha: float
@@ -40,35 +41,53 @@ def last_layer_rigidity(
     """From ``features [S, W]`` of all structures, which of them ``[S]`` the model was trained on and which calibrate,
     and ``errors [S]`` of the energies, NaN where unknown. None with less than ``FEWEST`` structures to calibrate on."""
     judged = held_out & np.isfinite(errors)
-    if not training.any() or judged.sum() < FEWEST or not np.any(errors[judged]):
-        return None
     own = features[training]
-    eigenvalues, vectors = np.linalg.eigh(own.T @ own)
+    fitted = fit_uncertainty(own.T @ own, len(own), features[judged], errors[judged])
+    if fitted is None:
+        return None
+    return Rigidity(
+        fitted.sigma(features),
+        fitted.alpha,
+        fitted.regulariser,
+        fitted.calibrated_on,
+        fitted.within_one,
+        fitted.within_two,
+    )
+
+
+def fit_uncertainty(gram: Floats, trained_on: int, held_out: Floats, errors: Floats) -> EnergyUncertainty | None:
+    """From ``gram [W, W]``, FᵀF of the ``trained_on`` training structures, and features ``[H, W]`` and errors ``[H]``
+    of held-out ones. None with less than ``FEWEST`` of the latter, and where features or errors are all zero."""
+    if not trained_on or len(errors) < FEWEST or not np.any(errors):
+        return None
+    eigenvalues, vectors = np.linalg.eigh(gram)
     largest = eigenvalues[-1]
     if not largest > 0:
         return None
-    turned = (features @ vectors) ** 2
-    squares = errors[judged] ** 2
+    eigenvalues = np.maximum(eigenvalues, 0)
+    turned = (held_out @ vectors) ** 2
     best: tuple[float, float, float] | None = None
     for part in _REGULARISERS:
         regulariser = float(part * largest)
-        q = turned[judged] @ (1 / (np.maximum(eigenvalues, 0) + regulariser))
+        q = turned @ (1 / (eigenvalues + regulariser))
         if not (q > 0).all():
             continue
-        alpha = float(np.mean(squares / q))
+        alpha = float(np.mean(errors**2 / q))
         surprise = float(np.mean(np.log(alpha * q)))  # the mean of error²/(α² q) is one for each
         if best is None or surprise < best[0]:
             best = surprise, alpha, regulariser
     if best is None:
         return None
-    _, alpha, regulariser = best
-    sigma = np.sqrt(alpha * (turned @ (1 / (np.maximum(eigenvalues, 0) + regulariser))))
-    ratios = np.abs(errors[judged]) / sigma[judged]
-    return Rigidity(
-        sigma,
-        float(np.sqrt(alpha)),
-        regulariser,
-        int(judged.sum()),
-        float(np.mean(ratios < 1)),
-        float(np.mean(ratios < 2)),
+    _, square, regulariser = best
+    alpha = float(np.sqrt(square))
+    factor = (vectors * (alpha / np.sqrt(eigenvalues + regulariser))).T
+    ratios = np.abs(errors) / np.linalg.norm(held_out @ factor.T, axis=1)
+    return EnergyUncertainty(
+        factor=np.ascontiguousarray(factor),
+        alpha=alpha,
+        regulariser=regulariser,
+        trained_on=trained_on,
+        calibrated_on=len(errors),
+        within_one=float(np.mean(ratios < 1)),
+        within_two=float(np.mean(ratios < 2)),
     )

@@ -10,6 +10,7 @@ from mace_app.export.metatomic_file import (
     check_exportable,
     export_metatomic,
 )
+from mace_app.export.names import uncertainty_name
 from mace_app.export.native import NativeReport, export_native, native_target
 
 __all__ = [
@@ -23,4 +24,5 @@ __all__ = [
     "export_metatomic",
     "export_native",
     "native_target",
+    "uncertainty_name",
 ]

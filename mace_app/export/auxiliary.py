@@ -1,7 +1,7 @@
-"""Outputs a simulation program can use as descriptors: the node features, and what each target is a linear map of.
+"""Outputs beside the targets: the node features, what each target is a linear map of, and the uncertainty of energies.
 
-Names and layouts are those of metatrain's ``experimental.mace``: one block for each irrep, keys ``o3_lambda``,
-``o3_sigma`` and ``i_irrep``, component ``o3_mu`` even for scalars, property ``feature``.
+Names and layouts of descriptors are those of metatrain's ``experimental.mace``: one block for each irrep, keys
+``o3_lambda``, ``o3_sigma`` and ``i_irrep``, component ``o3_mu`` even for scalars, property ``feature``.
 """
 
 from collections.abc import Mapping
@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from mace_app.export.references import Reference
-from mace_app.model import Batch, InternalFeatures, MaceModel, ModelConfig
+from mace_app.export.names import uncertainty_name
+from mace_app.export.references import RELATIVE_TOLERANCE, Reference
+from mace_app.model import Batch, EnergyFeatures, EnergyUncertainty, InternalFeatures, MaceModel, ModelConfig
 from mace_app.options.irreps import Irrep
 
+ROUNDINGS = 16
 FEATURES = "mtt::aux::mace_features"
 
 
@@ -46,6 +48,30 @@ def auxiliary_references(model: MaceModel, arrays: Mapping[str, np.ndarray]) -> 
                 head: Any = model.head(name)
                 found[last_layer_name(name)] = blocks_of(head.hidden(features), head.hidden_irreps)
     return {name: Reference(values, float(np.abs(values).max()) + 1.0) for name, values in found.items()}
+
+
+def uncertainty_references(
+    model: MaceModel, arrays: Mapping[str, np.ndarray], uncertainties: Mapping[str, EnergyUncertainty]
+) -> dict[str, Reference]:
+    """``energy_uncertainty`` of one structure, [1, 1], in the unit of its energy.
+
+    Where the factor magnifies a feature that training structures hardly varied, it magnifies its rounding, too: taken
+    as ``ROUNDINGS`` times the precision of the dtype for every feature of every atom.
+    """
+    if not uncertainties:
+        return {}
+    rounding = ROUNDINGS * float(torch.finfo(model.dtype).eps) / RELATIVE_TOLERANCE[model.dtype]
+    batch = Batch.from_arrays(arrays, model.config.atomic_types, model.device, model.dtype)
+    _, features = model.with_features(batch, set())
+    found = {}
+    for target, uncertainty in uncertainties.items():
+        name = uncertainty_name(target)
+        assert name is not None
+        atoms = EnergyFeatures(model, target)(features).double().cpu().numpy()
+        sigma = uncertainty.sigma(atoms.sum(axis=0, keepdims=True))[:, None]
+        magnified = np.linalg.norm(uncertainty.factor * np.abs(atoms).sum(axis=0))
+        found[name] = Reference(sigma, float(sigma.max() + rounding * magnified))
+    return found
 
 
 def blocks_of(values: torch.Tensor, irreps: list[Irrep]) -> np.ndarray:

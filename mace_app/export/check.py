@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mace_app.export.auxiliary import auxiliary_names, auxiliary_references
+from mace_app.export.auxiliary import auxiliary_names, auxiliary_references, uncertainty_references
 from mace_app.export.fresh import FreshProcess, half_the_threads
+from mace_app.export.names import uncertainty_name
 from mace_app.export.references import (
     RELATIVE_TOLERANCE,
     Reference,
@@ -21,7 +22,7 @@ from mace_app.export.references import (
     references,
     structure_arrays,
 )
-from mace_app.model import GraphSource, MaceModel
+from mace_app.model import EnergyUncertainty, GraphSource, MaceModel
 
 SCRIPT = "fresh_process.py"
 
@@ -77,6 +78,7 @@ def compare_in_fresh_process(
     max_structures: int,
     original: Original | None = None,
     process: FreshProcess | None = None,
+    uncertainties: Mapping[str, EnergyUncertainty] | None = None,
 ) -> list[ExportCheck]:
     """One check for each label and each auxiliary output of a metatomic file. Stress is compared where a structure is
     periodic in all directions, as ASE has it. With an ``original``, of a model all of whose targets are energies in
@@ -98,10 +100,24 @@ def compare_in_fresh_process(
         for name in auxiliary_names(model.config)
     ]
 
+    uncertain = {name: entry for name, entry in (uncertainties or {}).items() if uncertainty_name(name)}
+    auxiliary += [
+        {
+            "name": uncertainty_name(name),
+            "unit": file_unit(model.config.targets[name].unit),
+            "sample_kind": "system",
+            "through": "metatomic",
+            "forces": False,
+            "stress": False,
+        }
+        for name in uncertain
+    ]
+
     def expected(arrays: Mapping[str, np.ndarray]) -> dict[str, Reference]:
+        beside = auxiliary_references(model, arrays) | uncertainty_references(model, arrays, uncertain)
         if original is not None:
-            return original_references(model, arrays, original(arrays)) | auxiliary_references(model, arrays)
-        return references(model, arrays, in_angstrom(length_unit)) | auxiliary_references(model, arrays)
+            return original_references(model, arrays, original(arrays)) | beside
+        return references(model, arrays, in_angstrom(length_unit)) | beside
 
     return compare(
         model, file, structures, length_unit, max_structures, process or SCRIPT, targets + auxiliary, expected
@@ -172,8 +188,9 @@ def _through_calculator(model: MaceModel, name: str) -> bool:
 
 
 def _unit(model: MaceModel, label: str) -> str:
-    if label in model.config.targets:
-        return model.config.targets[label].unit
+    for name, info in model.config.targets.items():
+        if label in (name, uncertainty_name(name)):
+            return info.unit
     if label.endswith(".forces"):
         return "eV/Å"
     return "eV/Å³" if label.endswith(".stress") else ""

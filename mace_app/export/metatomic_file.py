@@ -15,10 +15,10 @@ from mace_app.export.errors import ExportRefused
 from mace_app.export.fresh import FreshProcess
 from mace_app.export.keeping import keep_if_it_agrees, usable_path
 from mace_app.export.module import ExportedModel
-from mace_app.export.names import metatomic_unit, needs_unit
+from mace_app.export.names import metatomic_unit, needs_unit, uncertainty_name
 from mace_app.export.references import file_unit, in_electronvolt
 from mace_app.files import sha256_of
-from mace_app.model import GraphSource, MaceModel
+from mace_app.model import EnergyUncertainty, GraphSource, MaceModel
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def export_metatomic(
     structures: GraphSource,
     max_structures: int = 8,
     original: Original | None = None,
+    uncertainties: Mapping[str, EnergyUncertainty] | None = None,
 ) -> ExportReport:
     """Write ``path`` (must end in ``.pt``); the model itself is not touched.
 
@@ -62,17 +63,18 @@ def export_metatomic(
     mace-torch, and run there through ASE on up to ``max_structures`` of ``structures`` (held-out ones, if there are
     any), evenly chosen. Only when energies, forces, stress and all other outputs agree does it get its name: with those
     of ``model``, or with those of the ``original`` that ``model`` was made from.
+    Energies with ``uncertainties`` get an output ``energy_uncertainty``, with the variant of the energy if it is one.
     Raises ExportRefused otherwise; then there is no new file, and an old one at ``path`` is as it was.
     """
     path = usable_path(path, ".pt", "metatomic file", structures)
     check_exportable(model, metadata)
     with FreshProcess(SCRIPT) as process:
-        atomistic = build_atomistic_model(model, metadata)
+        atomistic = build_atomistic_model(model, metadata, uncertainties)
         checks = keep_if_it_agrees(
             path,
             save=atomistic.save,
             compare=lambda file: compare_in_fresh_process(
-                model, file, structures, metadata.length_unit, max_structures, original, process
+                model, file, structures, metadata.length_unit, max_structures, original, process, uncertainties
             ),
             refusal="The exported file disagrees with the model in {labels}, so it was not kept. Report this with the "
             "table below.",
@@ -82,22 +84,29 @@ def export_metatomic(
 
 def check_exportable(model: MaceModel, metadata: ExportMetadata) -> None:
     """Raise ExportRefused for what can be known before the weights, such as a missing unit; quick."""
-    _capabilities(model, metadata)
+    _capabilities(model, metadata, {})
 
 
-def build_atomistic_model(model: MaceModel, metadata: ExportMetadata) -> AtomisticModel:
+def build_atomistic_model(
+    model: MaceModel, metadata: ExportMetadata, uncertainties: Mapping[str, EnergyUncertainty] | None = None
+) -> AtomisticModel:
     """The metatomic model of a copy of ``model``, its corrections merged, in memory."""
     copy = model.merged().to("cpu").eval()
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = ExportedModel(copy).eval()
-        return AtomisticModel(module, _metadata(metadata), _capabilities(model, metadata))
+        module = ExportedModel(copy, uncertainties).eval()
+        return AtomisticModel(module, _metadata(metadata), _capabilities(model, metadata, uncertainties or {}))
 
 
-def _capabilities(model: MaceModel, metadata: ExportMetadata) -> ModelCapabilities:
+def _capabilities(
+    model: MaceModel, metadata: ExportMetadata, uncertainties: Mapping[str, EnergyUncertainty]
+) -> ModelCapabilities:
     outputs = {name: _output(model, name) for name in model.config.targets}
     for name in auxiliary_names(model.config):
         outputs[name] = ModelOutput(unit="", sample_kind="atom", explicit_gradients=[], description=describe(name))
+    for target in uncertainties:
+        if (uncertain := uncertainty_name(target)) is not None:
+            outputs[uncertain] = _uncertainty_output(model, target)
     try:
         return ModelCapabilities(
             outputs=outputs,
@@ -140,6 +149,16 @@ def _output(model: MaceModel, name: str) -> ModelOutput:
         return ModelOutput(unit=unit, sample_kind="atom", explicit_gradients=[], description=description)
     except (ValueError, RuntimeError) as error:
         raise ExportRefused(f"metatomic does not accept the target `{name}`: {_first_line(error)}") from error
+
+
+def _uncertainty_output(model: MaceModel, target: str) -> ModelOutput:
+    """Of structures only: those of atoms do not add up, and were never compared with errors of atoms."""
+    return ModelOutput(
+        unit=file_unit(model.config.targets[target].unit),
+        sample_kind="system",
+        explicit_gradients=[],
+        description=f"Standard deviation expected of {target} (last-layer prediction rigidity)",
+    )
 
 
 def _metadata(metadata: ExportMetadata) -> ModelMetadata:

@@ -1,14 +1,17 @@
 """The model in metatomic's clothes: systems in, TensorMaps out, in TorchScript."""
 
+from collections.abc import Mapping
 from typing import Any, Dict, List, Optional  # noqa: UP035 — metatomic compares annotations with these
 
+import numpy as np
 import torch
 from metatensor.torch import Labels, TensorMap
 from metatomic.torch import ModelOutput, NeighborListOptions, System
 
 from mace_app.export.auxiliary import FEATURES, last_layer_name
 from mace_app.export.layouts import feature_layout, target_layout
-from mace_app.model import InternalFeatures, MaceModel
+from mace_app.export.names import uncertainty_name
+from mace_app.model import EnergyUncertainty, InternalFeatures, MaceModel
 from mace_app.model.adapter import compile_for_export
 from mace_app.options.irreps import Irrep
 
@@ -45,13 +48,14 @@ class AddedHead(torch.nn.Module):
 
 
 class Output(torch.nn.Module):
-    """One target: values per atom from features or internal energies, with scale and baseline; and the last-layer
-    features they come from."""
+    """One target: values per atom from features or internal energies, with scale and baseline; the last-layer features
+    they come from; and the uncertainty that those leave."""
 
     scale: torch.Tensor
     baseline: torch.Tensor
+    factor: torch.Tensor
 
-    def __init__(self, model: MaceModel, target: str) -> None:
+    def __init__(self, model: MaceModel, target: str, uncertainty: EnergyUncertainty | None) -> None:
         super().__init__()
         config = model.config
         info = config.targets[target]
@@ -76,6 +80,10 @@ class Output(torch.nn.Module):
         shape = [elements, *[1] * (len(info.shape) - 1), properties]
         self.register_buffer("scale", scale.expand(elements, -1).clone().reshape(shape))
         self.register_buffer("baseline", baseline.clone().reshape(shape))
+        name = None if uncertainty is None else uncertainty_name(target)
+        self.uncertainty: str = name or ""
+        factor = np.zeros((0, 0)) if uncertainty is None else uncertainty.factor
+        self.register_buffer("factor", torch.from_numpy(factor.copy()))
 
     def forward(self, features: torch.Tensor, energies: torch.Tensor, elements: torch.Tensor) -> torch.Tensor:
         """[N, *shape] in float64, so that a large baseline is added, and summed, without loss."""
@@ -83,6 +91,12 @@ class Output(torch.nn.Module):
         scale = self.scale.to(torch.float64)[elements]
         baseline = self.baseline.to(torch.float64)[elements]
         return values.to(torch.float64) * scale + baseline
+
+    @torch.jit.export
+    def sigma(self, hidden: torch.Tensor) -> torch.Tensor:
+        """From sums of last-layer features [G, W] in float64, the standard deviation of the energy [G, 1]."""
+        projected = hidden @ self.factor.to(torch.float64).transpose(0, 1)
+        return torch.linalg.vector_norm(projected, dim=1, keepdim=True)
 
 
 class Samples(torch.nn.Module):
@@ -124,11 +138,13 @@ class ExportedModel(torch.nn.Module):
 
     lookup: torch.Tensor
 
-    def __init__(self, model: MaceModel) -> None:
+    def __init__(self, model: MaceModel, uncertainties: Mapping[str, EnergyUncertainty] | None = None) -> None:
         super().__init__()
         assert model.corrections is None, "the backbone alone would be another model"
         self.backbone = compile_for_export(model.backbone)
-        self.targets: Any = torch.nn.ModuleList([Output(model, name) for name in model.config.targets])
+        self.targets: Any = torch.nn.ModuleList(
+            [Output(model, name, (uncertainties or {}).get(name)) for name in model.config.targets]
+        )
         self.features_layout = feature_layout(model.config.feature_irreps)
         self.features_name: str = FEATURES
         self.aggregate = Samples()
@@ -204,6 +220,10 @@ class ExportedModel(torch.nn.Module):
                 values = self.aggregate(hidden, per_atom, target.is_mean, rows, atoms, chosen_systems, len(systems))
                 labels = atom_labels if per_atom else system_labels
                 results[target.last_layer] = target.last_layer_layout(values, labels)
+            if target.uncertainty in outputs:
+                hidden = target.head.hidden(features).to(torch.float64)
+                sums = self.aggregate(hidden, False, False, rows, atoms, chosen_systems, len(systems))
+                results[target.uncertainty] = target.layout(target.sigma(sums).to(dtype), system_labels)
             if target.target in outputs:
                 per_atom = outputs[target.target].sample_kind == "atom"
                 values = target(features, energies, elements)

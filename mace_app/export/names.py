@@ -4,7 +4,7 @@ import re
 
 from mace_app.options.units import metatomic_unit
 
-__all__ = ["metatomic_unit", "needs_unit", "property_name"]
+__all__ = ["metatomic_unit", "needs_unit", "property_name", "uncertainty_name"]
 
 # metatomic's standard quantities that are pure numbers.
 WITHOUT_UNIT = ("spin_multiplicity", "feature")
@@ -22,3 +22,9 @@ def needs_unit(target: str, quantity: str) -> bool:
     base = target.split("/")[0]
     standard = "::" not in target and base not in WITHOUT_UNIT
     return standard or quantity == "energy"
+
+
+def uncertainty_name(target: str) -> str | None:
+    """The standard output for the uncertainty of ``energy`` or one of its variants; None of any other target."""
+    base, slash, variant = target.partition("/")
+    return f"energy_uncertainty{slash}{variant}" if base == "energy" else None

@@ -10,12 +10,14 @@ from mace_app.model.last_layer import EnergyFeatures, InternalFeatures, last_sca
 from mace_app.model.optimiser import parameter_groups
 from mace_app.model.potential import MaceModel
 from mace_app.model.scaler import Scaler, ScaleReport, fit_scaler
+from mace_app.model.uncertainty import EnergyUncertainty
 
 __all__ = [
     "Baseline",
     "BaselineReport",
     "Batch",
     "EnergyFeatures",
+    "EnergyUncertainty",
     "GraphSource",
     "InternalFeatures",
     "LoRA",

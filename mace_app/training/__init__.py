@@ -17,6 +17,7 @@ from mace_app.training.metrics import ErrorAccumulator, Errors, Reported, report
 from mace_app.training.passes import PassResult, load_batch, run_pass
 from mace_app.training.recorder import Recorder
 from mace_app.training.trainer import Trainer, TrainingResult
+from mace_app.training.uncertainties import numbers_of, put_uncertainties, uncertainties_of
 
 __all__ = [
     "BatchOutOfMemory",
@@ -39,8 +40,11 @@ __all__ = [
     "load_batch",
     "load_checkpoint",
     "load_model",
+    "numbers_of",
     "out_of_memory",
+    "put_uncertainties",
     "reported_labels",
     "run_pass",
     "save_checkpoint",
+    "uncertainties_of",
 ]

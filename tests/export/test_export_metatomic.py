@@ -172,7 +172,7 @@ def test_the_model_is_left_as_it_was_and_an_old_file_survives_a_refusal(
     with torch.no_grad():
         other.head("mtt::dipole").linear_2.weight.mul_(1.001)
     build = metatomic_file.build_atomistic_model
-    monkeypatch.setattr(metatomic_file, "build_atomistic_model", lambda model, metadata: build(other, metadata))
+    monkeypatch.setattr(metatomic_file, "build_atomistic_model", lambda model, *others: build(other, *others))
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)

@@ -43,7 +43,7 @@ def export_model(path: Path, output: Path, structures: Path | None = None) -> Ex
             description="MACE trained with MACE Studio",
             length_unit=source.length_unit or "angstrom",
         )
-        return export_metatomic(source.model, output, metadata, graphs)
+        return export_metatomic(source.model, output, metadata, graphs, uncertainties=source.uncertainties)
 
 
 def native_beside(model: MaceModel, run: RunFolder, structures: GraphSource, length_unit: str) -> dict[str, Any] | None:

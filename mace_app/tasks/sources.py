@@ -3,31 +3,40 @@
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from mace_app.data import PreparedData, prepare
-from mace_app.model import MaceModel
+from mace_app.model import EnergyUncertainty, MaceModel
 from mace_app.model.foundation import foundation_model, open_foundation
 from mace_app.options import OptionsError, Problem, RunOptions, TargetInfo, parse_options, read_yaml
 from mace_app.options.datasets import DERIVATIVES
 from mace_app.tasks.errors import TaskError
 from mace_app.tasks.starting import options_for
-from mace_app.training import best_weights, build_model, checkpoint_file, last_weights, load_checkpoint
+from mace_app.training import (
+    best_weights,
+    build_model,
+    checkpoint_file,
+    last_weights,
+    load_checkpoint,
+    uncertainties_of,
+)
 
 Which = Literal["best", "last"]
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """A model, the options of its run where they are at hand, and the run's folder (None for a lone checkpoint)."""
+    """A model, the options of its run where they are at hand, and the run's folder (None for a lone checkpoint).
+    ``uncertainties`` of its energies, by target, where the checkpoint has those of these weights."""
 
     model: MaceModel
     epoch: int
     length_unit: str
     options: RunOptions | None
     run: Path | None
+    uncertainties: dict[str, EnergyUncertainty] = field(default_factory=dict)
 
 
 def open_model(path: Path, head: str | None = None, which: Which = "best") -> ModelSource:
@@ -65,6 +74,7 @@ def open_weights(file: Path, run: Path, which: Which = "best") -> ModelSource:
         length_unit=checkpoint.header.get("length_unit", ""),
         options=options,
         run=run if options is not None else None,
+        uncertainties=uncertainties_of(checkpoint),
     )
 
 

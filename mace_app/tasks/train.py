@@ -17,7 +17,7 @@ from mace_app.export import ExportMetadata, ExportRefused, ExportReport, check_e
 from mace_app.jobs import Failure, JobsError, RunFolder, RunFolderError
 from mace_app.jobs.disk_space import disk_is_full
 from mace_app.jobs.errors import DiskFull
-from mace_app.model import MaceModel, ModelConfig, add_asked_corrections
+from mace_app.model import EnergyUncertainty, MaceModel, ModelConfig, add_asked_corrections
 from mace_app.options import OptionsError, RunOptions, dump_options, resolve_loss
 from mace_app.published import published_as
 from mace_app.tasks.errors import Stopped, TaskError
@@ -30,6 +30,7 @@ from mace_app.tasks.recorder import Listener, RunRecorder
 from mace_app.tasks.setting import choose_device, device_name, set_seed, set_threads, versions
 from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
 from mace_app.tasks.statistics import label_statistics
+from mace_app.tasks.uncertainty import find_uncertainties, to_json
 from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
 
 
@@ -302,14 +303,17 @@ def _finish(
     refused: ExportRefused | None = None
     exported: ExportReport | None = None
     recorder.progress(phase="exporting", message=f"Exporting epoch {result.best_epoch}", best_epoch=result.best_epoch)
+    uncertainties = find_uncertainties(model, run, prepared, options.architecture.training.batch_size, recorder)
     try:
-        exported = export_metatomic(model, run.model_file, _metadata(options, run), _held_out(prepared))
+        exported = export_metatomic(
+            model, run.model_file, _metadata(options, run), _held_out(prepared), uncertainties=uncertainties
+        )
     except ExportRefused as error:
         refused = error
     length_unit = options.training_datasets[0].systems.length_unit
     native = native_beside(model, run, _held_out(prepared), length_unit)
     splits = _evaluate_splits(model, options, prepared, recorder) if options.final_eval else {}
-    _write_report(run, recorder, result, splits, exported, native)
+    _write_report(run, recorder, result, splits, exported, native, uncertainties)
     _say_if_worse_than_the_file(run, recorder, result.best_epoch)
     recorder.progress(phase="done", message="Done", eta_seconds=0.0, best_epoch=result.best_epoch)
     if refused is not None:
@@ -356,11 +360,14 @@ def _write_report(
     splits: dict[str, Evaluation],
     exported: ExportReport | None,
     native: dict[str, Any] | None,
+    uncertainties: dict[str, EnergyUncertainty],
 ) -> None:
     report: dict[str, Any] = {
         "best_epoch": result.best_epoch,
         "splits": {name: evaluation.to_json() for name, evaluation in splits.items()},
     }
+    if uncertainties:
+        report["uncertainty"] = to_json(uncertainties)
     if exported is not None:
         report["export"] = exported.to_json()
         for check in exported.checks:

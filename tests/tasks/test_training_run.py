@@ -81,7 +81,7 @@ def test_the_report_is_of_the_best_epoch_and_the_export_was_checked(trained):
     validation = report["splits"]["validation"]
     for label in ("energy", "energy.forces"):
         assert validation[label]["mae"] == pytest.approx(record[f"validation/{label}/mae"], rel=1e-9)
-    auxiliary = {"mtt::aux::mace_features", "mtt::aux::energy_last_layer_features"}
+    auxiliary = {"mtt::aux::mace_features", "mtt::aux::energy_last_layer_features", "energy_uncertainty"}
     assert {check["label"] for check in report["export"]["checks"]} == {"energy", "energy.forces"} | auxiliary
     assert trained.model_file.stat().st_size > 1000
     assert {check["label"] for check in report["native"]["checks"]} == {"energy", "energy.forces"}

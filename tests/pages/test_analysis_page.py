@@ -12,6 +12,7 @@ import pytest
 from analysis_samples import made_up
 from ase.io import read
 from page_helpers import all_text
+from run_samples import pose_as_supervisor
 from streamlit.testing.v1 import AppTest
 
 from mace_app.analysis import Analysis, Label, write_analysis
@@ -242,6 +243,7 @@ def test_a_predicted_uncertainty_stands_beside_the_error_of_its_energy(open_page
 
 def test_what_is_chosen_becomes_a_data_set(open_page: OpenPage, put: Any, workspace_path: Path) -> None:
     put(made_up(40))
+    pose_as_supervisor(Workspace(workspace_path))
     app = open_page("analysis")
     assert not [button for button in app.button if button.key == "analysis-dataset"]
     chosen(app).choose(np.array([3, 7]), np.arange(40.0))

@@ -73,7 +73,8 @@ def scene(
         "symbols": [chemical_symbols[z] for z in numbers],
         "radii": [float(min(max(covalent_radii[z], 0.35), 2.2)) for z in numbers],
         "colours": ["#" + "".join(f"{round(255 * part):02x}" for part in jmol_colors[z]) for z in numbers],
-        "cell": np.round(cell, 4).tolist() if abs(np.linalg.det(cell)) > 1e-6 else None,
+        # Files of molecules may carry a box that means nothing, many times their size.
+        "cell": np.round(cell, 4).tolist() if atoms.pbc.any() and abs(np.linalg.det(cell)) > 1e-6 else None,
         "pbc": [bool(periodic) for periodic in atoms.pbc],
         "bonds": bonds(atoms),
         "reference": _rows(reference),

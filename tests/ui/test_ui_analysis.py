@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from analysis_samples import made_up
+from ase import Atoms
 from ase.build import bulk, molecule
 
 from mace_app.analysis import Analysis, Label
@@ -264,3 +265,10 @@ def test_a_choice_is_ranked_anew_when_something_else_is_looked_at() -> None:
     assert selection.rows.tolist() == [0, 2, 1] and selection.current == 0
     selection.rank(forces, "energy")
     assert selection.rows.tolist() == [0, 2, 1]
+
+
+def test_a_box_around_a_molecule_is_not_drawn() -> None:
+    atoms = Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], cell=[50, 50, 50], pbc=False)
+    assert scene(atoms, "", "1")["cell"] is None
+    atoms.pbc = [True, False, False]
+    assert scene(atoms, "", "1")["cell"] is not None

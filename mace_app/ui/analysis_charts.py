@@ -119,8 +119,16 @@ def _cloud(kind: str, analysis: Analysis, values: Values, of_structures: NDArray
     if kind == PARITY:
         y = values.prediction
     elif kind == SIZE:
-        x, y, log = np.abs(x), values.size, True
+        x, y, log = np.abs(x - _middle(analysis, values)), values.size, True
     return Cloud(x, y, values.structure, values.atom, values.size, log_x=log, log_y=log)
+
+
+def _middle(analysis: Analysis, values: Values) -> float:
+    """What sizes are counted from: of an energy the mean of the training set, or of all; of vectors nothing."""
+    if values.of_atoms or not len(values) or analysis.labels[values.view.label].shape != (1,):
+        return 0.0
+    learnt = (analysis.structures.split == "training")[values.structure]
+    return float(values.reference[learnt].mean() if learnt.any() else values.reference.mean())
 
 
 def _wide(counts: NDArray[np.float64]) -> bool:
@@ -163,12 +171,13 @@ def _points(kind: str, cloud: Cloud, shown: Shown, height: int) -> Chart:
             **common,
         )
     if kind == SIZE:
+        what = "distance from the mean" if _middle(shown.analysis, looked.values) else "size of the reference"
         return points_figure(
             cloud,
-            x_title=looked.with_unit("Size of the reference"),
+            x_title=looked.with_unit(what.capitalize()),
             y_title=looked.with_unit("Absolute error"),
-            title="Error against the size of the reference",
-            hover=f"<br>reference %{{x:.4~g}}<br>error %{{y:.4~g}}{value}",
+            title=f"Error against the {what}",
+            hover=f"<br>{what} %{{x:.4~g}}<br>error %{{y:.4~g}}{value}",
             **common,
         )
     if kind == ATOMS:

@@ -3,6 +3,7 @@
 import numpy as np
 import streamlit as st
 
+from mace_app.analysis.chemiscope import chemiscope_file
 from mace_app.analysis.errors import Pairs
 from mace_app.analysis.exports import extxyz, table_csv
 from mace_app.analysis.paper import KINDS, Format, Print, paper_figure
@@ -45,6 +46,13 @@ def _for_print(opened: Opened, looked: Looked) -> None:
         return
     kind = st.selectbox("Figure", list(KINDS), format_func=str.capitalize, key="analysis-print")
     wide = WIDTHS[st.selectbox("Width of the figure", list(WIDTHS), key="analysis-print-width")]
+    font = st.text_input(
+        "Font",
+        "DejaVu Sans",
+        key="analysis-print-font",
+        help="A font that is installed where the server runs, such as Arial or Liberation Serif; else DejaVu Sans.",
+    )
+    size = float(st.number_input("Size of the font in points", 4.0, 24.0, 8.0, 0.5, key="analysis-print-font-size"))
     forms: tuple[Format, ...] = ("svg", "pdf", "png")
     form: Format = (
         st.segmented_control("Format", forms, default="pdf", required=True, key="analysis-print-format") or "pdf"
@@ -59,7 +67,7 @@ def _for_print(opened: Opened, looked: Looked) -> None:
             Pairs(values.reference, prediction, values.structure.astype(np.int64), values.atom.astype(np.int64)),
             looked.unit,
             looked.title,
-            Print(width=wide, height=min(0.88 * wide, 120.0)),
+            Print(width=wide, height=min(0.88 * wide, 120.0), font=font.strip() or "DejaVu Sans", font_size=size),
             form,
         ),
         file_name=f"{opened.stored.id}-{kind}.{form}",
@@ -86,6 +94,16 @@ def downloads(opened: Opened, selection: Selection) -> None:
             on_click="ignore",
             key="analysis-extxyz",
             help="Structures with reference, prediction and error of every label, as ASE reads them.",
+        )
+        st.download_button(
+            "For chemiscope",
+            lambda: chemiscope_file(analysis, rows, opened.stored.title),
+            file_name=f"{opened.stored.id}.chemiscope.json.gz",
+            mime="application/gzip",
+            icon=":material/bubble_chart:",
+            on_click="ignore",
+            key="analysis-chemiscope",
+            help="The map, the errors and the structures with both forces, for chemiscope.org or a notebook.",
         )
         st.download_button(
             "Table of errors (CSV)",

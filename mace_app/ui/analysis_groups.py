@@ -90,6 +90,7 @@ def _errors(
         squares = np.bincount(code, size**2)
         mean = np.bincount(code, reference) / counts
         spread = np.bincount(code, (reference - mean[code]) ** 2)
+        whole = np.bincount(code, reference**2) if values.of_atoms else spread
     largest = np.zeros(len(counts))
     np.maximum.at(largest, code, size)
     return {
@@ -99,6 +100,7 @@ def _errors(
             float(np.sqrt(squares[n] / counts[n])),
             float(largest[n]),
             1 - float(squares[n] / spread[n]) if spread[n] > 0 and not values.view.by_vector else None,
+            float(np.sqrt(squares[n] / whole[n])) if whole[n] > 0 else None,
         )
         for n in present
     }

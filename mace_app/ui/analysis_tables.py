@@ -70,22 +70,24 @@ def groups_table(analysis: Analysis, shown: Shown) -> None:
     shown_groups = found[:MOST_LINES]
     if len(found) > MOST_LINES:
         st.caption(f"The {MOST_LINES} groups with the largest errors of {len(found)}.")
-    columns = [KINDS[kind], looked.with_unit("MAE"), "RMSE", "Largest", "R²", "Structures", "Values"]
+    columns = [KINDS[kind], looked.with_unit("MAE"), "RMSE", "Largest", "R²", "Relative (%)", "Structures", "Values"]
     lines = []
     chosen = set(selection.rows.tolist())
     for group in shown_groups:
         name, errors, rows = _name(kind, group.name), group.errors, group.structures
         sizes = (errors.mae, errors.rmse, errors.max)
+        relative = None if errors.relative is None else 100 * errors.relative
         lines.append(
             Line(
                 (
                     name,
                     *map(three_digits, sizes),
                     r_squared(errors.r2),
+                    three_digits(relative),
                     _thousands(len(rows)),
                     _thousands(errors.count),
                 ),
-                (name, *sizes, errors.r2, len(rows), errors.count),
+                (name, *sizes, errors.r2, relative, len(rows), errors.count),
                 len(chosen) == len(rows) > 0 and chosen.issuperset(rows.tolist()),
             )
         )

@@ -71,6 +71,11 @@ class Values:
         return kept[1]
 
     @property
+    def of_atoms(self) -> bool:
+        """Whether the label belongs to atoms, not to structures."""
+        return len(self.atom) > 0 and int(self.atom[0]) >= 0
+
+    @property
     def size(self) -> Floats:
         """Absolute errors."""
         return self.derived("size", lambda: np.abs(self.error))
@@ -87,13 +92,15 @@ class Values:
 
 @dataclass(frozen=True)
 class Errors:
-    """In the unit of the values; ``r2`` is None where the references don't vary or errors are lengths."""
+    """In the unit of the values; ``r2`` is None where the references don't vary or errors are lengths. ``relative`` is
+    that of ``mace_app.analysis.errors``."""
 
     count: int
     mae: float
     rmse: float
     max: float
     r2: float | None
+    relative: float | None
 
 
 def errors_of(values: Values, rows: Rows | slice = slice(None)) -> Errors | None:
@@ -104,12 +111,14 @@ def errors_of(values: Values, rows: Rows | slice = slice(None)) -> Errors | None
     spread = float(np.sum((reference - reference.mean()) ** 2))
     squares = float(np.sum(size**2))
     known = spread > 0 and not values.view.by_vector
+    whole = float(np.sum(reference**2)) if values.of_atoms else spread
     return Errors(
         len(size),
         float(size.mean()),
         float(np.sqrt(squares / len(size))),
         float(size.max()),
         1 - squares / spread if known else None,
+        float(np.sqrt(squares / whole)) if whole > 0 else None,
     )
 
 

@@ -11,6 +11,7 @@ from ase.build import bulk, molecule
 
 from mace_app.analysis import Analysis, Label
 from mace_app.analysis.errors import Look, pairs, statistics, table
+from mace_app.ui.analysis_charts import SIZE, _cloud
 from mace_app.ui.analysis_controls import Looked, explained
 from mace_app.ui.analysis_groups import groups_of, kinds_of
 from mace_app.ui.analysis_source import counterparts
@@ -110,6 +111,9 @@ def test_errors_are_those_of_the_analysis_package() -> None:
         assert (found.count, found.mae, found.rmse, found.max) == pytest.approx(
             (expected.count, expected.mae, expected.rmse, expected.max)
         )
+        of_atoms = look.label == "energy.forces"
+        expected = statistics(pairs(analysis, look), of_atoms)
+        assert expected is not None and found.relative == pytest.approx(expected.relative)
 
 
 @pytest.mark.parametrize("by", ["group", "formula", "element", "split"])
@@ -124,6 +128,7 @@ def test_groups_are_those_of_the_analysis_package(by: str, label: str) -> None:
         row = expected[name]
         assert group.errors.rmse == pytest.approx(row.statistics.rmse)
         assert group.errors.r2 == pytest.approx(row.statistics.r2)
+        assert group.errors.relative == pytest.approx(row.statistics.relative)
         assert group.structures.tolist() == row.structures.tolist()
     assert kinds_of(analysis) == ["group", "formula", "element", "split"]
 
@@ -272,3 +277,14 @@ def test_a_box_around_a_molecule_is_not_drawn() -> None:
     assert scene(atoms, "", "1")["cell"] is None
     atoms.pbc = [True, False, False]
     assert scene(atoms, "", "1")["cell"] is not None
+
+
+def test_the_size_of_an_energy_is_its_distance_from_the_mean_of_what_was_learnt() -> None:
+    analysis = made_up(60)
+    looked = view("energy", per_atom=True)
+    values = compute(analysis, looked)
+    learnt = (analysis.structures.split == "training")[values.structure]
+    cloud = _cloud(SIZE, analysis, values, values.largest)
+    np.testing.assert_allclose(cloud.x, np.abs(values.reference - values.reference[learnt].mean()))
+    forces = compute(analysis, view())
+    np.testing.assert_allclose(_cloud(SIZE, analysis, forces, forces.largest).x, np.abs(forces.reference))

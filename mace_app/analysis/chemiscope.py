@@ -37,7 +37,7 @@ def chemiscope_file(analysis: Analysis, structures: Integers | Iterable[int], na
 
 def _structure(analysis: Analysis, row: int) -> dict[str, Any]:
     atoms = slice(*analysis.first_atom[row : row + 2])
-    x, y, z = np.round(analysis.positions[atoms], 6).T
+    x, y, z = np.round(analysis.angstrom * analysis.positions[atoms], 6).T
     found: dict[str, Any] = {
         "size": int(analysis.structures.n_atoms[row]),
         "names": [chemical_symbols[number] for number in analysis.numbers[atoms]],
@@ -46,7 +46,7 @@ def _structure(analysis: Analysis, row: int) -> dict[str, Any]:
         "z": z.tolist(),
     }
     if analysis.structures.pbc[row].any():
-        found["cell"] = analysis.structures.cell[row].ravel().tolist()
+        found["cell"] = (analysis.angstrom * analysis.structures.cell[row]).ravel().tolist()
     return found
 
 

@@ -34,13 +34,16 @@ def extxyz(analysis: Analysis, structures: Iterable[int]) -> Iterator[str]:
     """Extended xyz, a structure a piece: ``reference_<label>``, ``predicted_<label>``, ``error_<label>`` (prediction −
     reference) in info or arrays, in the label's unit and undivided, and where the structure came from.
 
+    Lengths are in the unit of the data, as forces and stress are; where that is not Å, info says ``length_unit``.
     What is missing in the data is left out. Components are slow and properties fast, as the reader of labels has it.
     """
     from ase.io import write
 
     names, table = column_names(analysis.labels), analysis.structures
     for structure in structures:
-        atoms = analysis.atoms(structure)
+        atoms = analysis.atoms(structure, in_angstrom=False)
+        if analysis.angstrom != 1:
+            atoms.info["length_unit"] = analysis.info.length_unit
         atoms.info["source_file"] = str(table.dataset[structure])
         atoms.info["source_frame"] = int(table.frame[structure])
         for key, value in (("config_type", table.group[structure]), ("split", table.split[structure])):
@@ -102,9 +105,9 @@ def table_csv(analysis: Analysis, structures: Integers | Iterable[int]) -> str:
 
 
 def _cells(values: Floats) -> list[object]:
-    return ["" if np.isnan(value) else repr(float(value)) for value in values]
+    return ["" if np.isnan(value) else float(value) for value in values]
 
 
 def _harmless(cell: object) -> object:
     """A text that a spreadsheet would take for a formula is marked as text."""
-    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "@", "\t", "\r") else cell
+    return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@", "\t", "\r") else cell

@@ -4,6 +4,7 @@ Every finding is a comparison with the rest of the same data: medians and median
 can't move. Thresholds are wide, so that a set of good labels says little or nothing.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations, pairwise
@@ -15,7 +16,11 @@ from numpy.typing import NDArray
 from mace_app.analysis.errors import Integers, Look, by_structure, error_of_atoms, mean_of, pairs
 from mace_app.analysis.store import Analysis, Floats
 
+# eV per unit, by the names that data have.
+EV = {"ev": 1.0, "mev": 1e-3, "kcal/mol": 0.04336410, "kj/mol": 0.01036427, "ha": 27.211386, "hartree": 27.211386,
+      "ry": 13.605693, "rydberg": 13.605693}  # fmt: skip
 FAR = 8.0  # robust standard deviations
+MOST_GROUPS = 200
 MOST_SHOWN = 20  # of structures that hold an element
 
 
@@ -43,8 +48,17 @@ def findings(analysis: Analysis) -> list[Finding]:
         _concentrated,
         _overfitted,
     )
-    energies = [name for name, target in analysis.info.targets.items() if target.is_energy and name in analysis.labels]
+    energies = [
+        name
+        for name, target in analysis.info.targets.items()
+        if target.is_energy and name in analysis.labels and analysis.labels[name].shape == (1,)
+    ]
     return [finding for check in checks for energy in energies for finding in check(analysis, energy)]
+
+
+def _in_ev(analysis: Analysis, energy: str) -> float:
+    """What 1 eV is in the unit of an energy, so that bounds mean the same in all of them."""
+    return 1 / EV.get(analysis.labels[energy].unit.lower(), 1.0)
 
 
 def robust_spread(values: Floats) -> tuple[float, float]:
@@ -69,20 +83,20 @@ def _energy_errors(analysis: Analysis, energy: str) -> Floats:
 
 def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:
     errors = _energy_errors(analysis, energy)
+    known = np.isfinite(errors)
+    least = 1e-3 * _in_ev(analysis, energy)
     told: list[frozenset[int]] = []
     for kind, names in (("group", analysis.structures.group), ("file", analysis.structures.dataset)):
-        if len(np.unique(names)) < 2:
-            continue
-        for name in np.unique(names):
-            members = (names == name) & np.isfinite(errors)
-            others = (names != name) & np.isfinite(errors)
-            few, many = (frozenset(np.flatnonzero(chosen).tolist()) for chosen in (members, others))
-            if len(few) < 3 or len(many) < len(few) or few in told or many in told:
+        for name, rows in _members(names, known, 3):
+            others = known.copy()
+            others[rows] = False
+            few = frozenset(rows.tolist())
+            if others.sum() < len(rows) or few in told or frozenset(np.flatnonzero(others).tolist()) in told:
                 continue
             middle, spread = robust_spread(errors[others])
-            own, own_spread = robust_spread(errors[members])
+            own, own_spread = robust_spread(errors[rows])
             shift = own - middle
-            if abs(shift) > max(5 * max(spread, own_spread), 1e-3):
+            if abs(shift) > max(5 * max(spread, own_spread), least):
                 told.append(few)
                 # The label lies opposite to the error of the prediction.
                 yield Finding(
@@ -90,19 +104,27 @@ def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:
                     f"Energies of the {kind} {name or '(none)'} are shifted by "
                     f"{_amount(-shift, analysis.labels[energy].unit)}/atom against the rest: another reference level?",
                     energy,
-                    np.flatnonzero(members),
+                    rows,
                 )
+
+
+def _members(names: NDArray[np.str_], known: NDArray[np.bool_], fewest: int) -> list[tuple[str, Integers]]:
+    """The names that at least ``fewest`` known structures have, with these; at most ``MOST_GROUPS``, the largest."""
+    rows = np.flatnonzero(known)
+    found, code, counts = np.unique(names[rows], return_inverse=True, return_counts=True)
+    order = np.argsort(code, kind="stable")
+    ends = np.cumsum(counts)
+    large = sorted(np.flatnonzero(counts >= fewest), key=lambda place: (-counts[place], place))[:MOST_GROUPS]
+    return [(str(found[place]), rows[order[ends[place] - counts[place] : ends[place]]]) for place in sorted(large)]
 
 
 def _far(analysis: Analysis, energy: str) -> Integers:
     """Structures whose energy is far from what others of their group have, farthest first."""
     errors = _energy_errors(analysis, energy)
     distance = np.zeros(len(errors))
-    for name in np.unique(analysis.structures.group):
-        members = np.flatnonzero((analysis.structures.group == name) & np.isfinite(errors))
-        if len(members) >= 8:
-            middle, spread = robust_spread(errors[members])
-            distance[members] = np.abs(errors[members] - middle) / max(spread, 1e-12)
+    for _, members in _members(analysis.structures.group, np.isfinite(errors), 8):
+        middle, spread = robust_spread(errors[members])
+        distance[members] = np.abs(errors[members] - middle) / max(spread, 1e-6 * _in_ev(analysis, energy))
     far = np.flatnonzero(distance > FAR)
     return far[np.argsort(-distance[far], kind="stable")]
 
@@ -164,12 +186,13 @@ def _names(analysis: Analysis, structures: "list[int] | Integers", most: int = 4
 def _duplicates(analysis: Analysis, energy: str) -> Iterator[Finding]:
     """The same structure twice, turned or moved, with different labels."""
     reference = analysis.labels[energy].reference[:, 0] / analysis.structures.n_atoms
-    same: dict[tuple[object, ...], list[int]] = {}
+    least = 1e-4 * _in_ev(analysis, energy)
+    same: dict[bytes, list[int]] = {}
     for place in np.flatnonzero(np.isfinite(reference)):
         same.setdefault(_fingerprint(analysis, int(place)), []).append(int(place))
     conflicting = [
         (float(np.ptp(reference[places])), places) for places in same.values()
-        if len(places) > 1 and np.ptp(reference[places]) > 1e-4
+        if len(places) > 1 and np.ptp(reference[places]) > least
     ]  # fmt: skip
     for difference, places in sorted(conflicting, reverse=True)[:5]:
         unit = analysis.labels[energy].unit
@@ -182,23 +205,30 @@ def _duplicates(analysis: Analysis, energy: str) -> Iterator[Finding]:
         )
 
 
-def _fingerprint(analysis: Analysis, structure: int) -> tuple[object, ...]:
+def _fingerprint(analysis: Analysis, structure: int) -> bytes:
     """Equal for structures that differ by a rotation and a shift; of periodic ones, by nothing but rounding."""
     first = analysis.first_atom
     rows = slice(first[structure], first[structure + 1])
-    numbers, positions = analysis.numbers[rows], analysis.positions[rows]
+    numbers, positions = analysis.numbers[rows], analysis.angstrom * analysis.positions[rows]
     if analysis.structures.pbc[structure].any():
-        shape = np.concatenate([analysis.structures.cell[structure].ravel(), (positions - positions[0]).ravel()])
+        cell = analysis.angstrom * analysis.structures.cell[structure]
+        kinds, shape = numbers, np.concatenate([cell.ravel(), (positions - positions[0]).ravel()])
+    elif len(numbers) > 60:
+        kinds, shape = _sorted(numbers, np.linalg.norm(positions - positions.mean(axis=0), axis=1))
     else:
-        centre = np.linalg.norm(positions - positions.mean(axis=0), axis=1)
-        shape = np.sort(centre) if len(numbers) > 60 else _distances(positions)
-    return numbers.tobytes(), np.round(shape, 3).tobytes()
+        one, two = np.triu_indices(len(numbers), 1)
+        pair = 1000 * np.minimum(numbers[one], numbers[two]) + np.maximum(numbers[one], numbers[two])
+        kinds, shape = _sorted(pair, np.linalg.norm(positions[one] - positions[two], axis=1))
+    digest = hashlib.blake2b(np.sort(numbers).tobytes(), digest_size=16)
+    digest.update(kinds.tobytes())
+    digest.update((np.round(shape, 3) + 0.0).tobytes())  # no negative zeros
+    return digest.digest()
 
 
-def _distances(positions: Floats) -> Floats:
-    """Of all pairs, sorted."""
-    one, two = np.triu_indices(len(positions), 1)
-    return np.sort(np.linalg.norm(positions[one] - positions[two], axis=1))
+def _sorted(kinds: Integers, lengths: Floats) -> tuple[Integers, Floats]:
+    """By kind, then by length."""
+    order = np.lexsort((lengths, kinds))
+    return kinds[order], lengths[order]
 
 
 def _slopes(analysis: Analysis, energy: str) -> Iterator[Finding]:
@@ -241,7 +271,7 @@ def _steps(analysis: Analysis, energies: Floats, forces: Floats) -> tuple[Intege
         if table.frame[after] - table.frame[before] != 1 or not np.array_equal(table.cell[before], table.cell[after]):
             continue
         move = analysis.positions[b] - analysis.positions[a]
-        if np.abs(move).max() > 0.15:
+        if analysis.angstrom * np.abs(move).max() > 0.15:
             continue
         work = -0.5 * ((forces[a] + forces[b]).reshape(move.shape) * move).sum()
         difference = (energies[after] - energies[before] - work) / len(move)
@@ -263,9 +293,10 @@ def _net_forces(analysis: Analysis, energy: str) -> Iterator[Finding]:
     total = np.stack([np.bincount(where, reference[:, axis], len(analysis)) for axis in range(3)], axis=1)
     size = np.linalg.norm(total, axis=1) / np.sqrt(analysis.structures.n_atoms)
     known = np.isfinite(size)
-    if known.sum() < 3 or (size[known] > 0.02).mean() > 0.5:  # then it is how the data were made
+    least = 0.02 * _in_ev(analysis, energy) * analysis.angstrom
+    if known.sum() < 3 or (size[known] > least).mean() > 0.5:  # then it is how the data were made
         return
-    bad = np.flatnonzero(known & (size > max(0.02, FAR * float(np.median(size[known])))))
+    bad = np.flatnonzero(known & (size > max(least, FAR * float(np.median(size[known])))))
     if len(bad):
         bad = bad[np.argsort(-size[bad], kind="stable")]
         yield Finding(
@@ -290,8 +321,14 @@ def _noisy_elements(analysis: Analysis, energy: str) -> Iterator[Finding]:
     for kind in kinds:
         mine = known & (analysis.numbers == kind)
         others = known & (analysis.numbers != kind)
-        rest = float(np.median(errors[others]))
-        if mine.sum() < 20 or others.sum() < 20 or middles[kind] < 1.8 * rest or middles[kind] < max(middles.values()):
+        rest = float(np.median(errors[others])) if others.any() else 0.0
+        if (
+            mine.sum() < 20
+            or others.sum() < 20
+            or not rest > 0
+            or middles[kind] < 1.8 * rest
+            or middles[kind] < max(middles.values())
+        ):
             continue
         order = np.argsort(-np.where(mine, errors, -1.0), kind="stable")[: 10 * MOST_SHOWN]
         where = analysis.structure_of_atom[order[mine[order]]]
@@ -333,7 +370,7 @@ def _overfitted(analysis: Analysis, energy: str) -> Iterator[Finding]:
     if len(learnt) < 10 or len(held) < 10:
         return
     one, two = float(np.median(learnt)), float(np.median(held))
-    if two > 2 * one:
+    if one > 0 and two > 2 * one:
         yield Finding(
             "overfitted",
             f"On the validation set errors are {two / one:.2g} times those of the training set: more data, or a "

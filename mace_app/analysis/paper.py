@@ -5,6 +5,7 @@ cloud is a density of hexagons, so that a file stays small and opens everywhere.
 """
 
 import io
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,6 +21,7 @@ FORMATS = ("svg", "pdf", "png")
 Format = Literal["svg", "pdf", "png"]
 MOST_VECTORS = 3000
 MILLIMETRES = 25.4
+_ONE_AT_A_TIME = threading.Lock()  # matplotlib's settings are those of the process
 INK, LINE = "#1b2130", "#2f5fd0"
 
 
@@ -62,7 +64,7 @@ def paper_figure(kind: str, found: Pairs, unit: str, quantity: str, how: Print, 
         "pdf.fonttype": 42,
         "svg.hashsalt": "mace-studio",
     }
-    with matplotlib.rc_context(settings):
+    with _ONE_AT_A_TIME, matplotlib.rc_context(settings):
         figure = Figure(figsize=(how.width / MILLIMETRES, how.height / MILLIMETRES), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()

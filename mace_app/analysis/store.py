@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FORMAT = 1
 INFO, STRUCTURES, ATOMS = "analysis.json", "structures.parquet", "atoms.parquet"
 PARTS = ("reference", "prediction", "baseline")
+ANGSTROM = {"angstrom": 1.0, "bohr": 0.529177210903, "nanometer": 10.0}
 Floats = NDArray[np.float64]
 
 
@@ -135,15 +136,21 @@ class Analysis:
             else slice(structure, structure + 1)
         )
 
-    def atoms(self, structure: int) -> "Atoms":
-        """The structure alone, without labels."""
+    @property
+    def angstrom(self) -> float:
+        """What lengths of the data have to be multiplied by to be in Å."""
+        return ANGSTROM.get(self.info.length_unit, 1.0)
+
+    def atoms(self, structure: int, in_angstrom: bool = True) -> "Atoms":
+        """The structure alone, without labels, in Å as ASE has it, or in the length unit of the data."""
         from ase import Atoms
 
         rows = slice(*self.first_atom[structure : structure + 2])
+        factor = self.angstrom if in_angstrom else 1.0
         return Atoms(
             self.numbers[rows],
-            self.positions[rows],
-            cell=self.structures.cell[structure],
+            factor * self.positions[rows],
+            cell=factor * self.structures.cell[structure],
             pbc=self.structures.pbc[structure],
         )
 
@@ -157,6 +164,7 @@ def write_analysis(folder: Path, analysis: Analysis) -> None:
     try:
         pyarrow.parquet.write_table(_structures_table(analysis), new / STRUCTURES)
         pyarrow.parquet.write_table(_atoms_table(analysis), new / ATOMS)
+        _to_disk(new / STRUCTURES, new / ATOMS)
         info = asdict(analysis.info) | {
             "format": FORMAT,
             "labels": {
@@ -170,6 +178,7 @@ def write_analysis(folder: Path, analysis: Analysis) -> None:
             },
         }
         (new / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
+        _to_disk(new / INFO)
         if folder.exists():
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             os.replace(folder, old / "old")
@@ -180,6 +189,27 @@ def write_analysis(folder: Path, analysis: Analysis) -> None:
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def _to_disk(*paths: Path) -> None:
+    """So that a power cut can't leave a folder that says it is done with tables that are empty."""
+    for path in paths:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+
+
+def is_whole(folder: Path) -> bool:
+    """Whether the three files are there and the tables have their ends; without reading them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        read_info(folder)
+        for name in (STRUCTURES, ATOMS):
+            pyarrow.parquet.read_metadata(folder / name)
+    except (AnalysisError, OSError, pyarrow.ArrowException):
+        return False
+    return True
 
 
 def read_info(folder: Path) -> AnalysisInfo:

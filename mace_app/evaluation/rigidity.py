@@ -58,7 +58,7 @@ def last_layer_rigidity(
 def fit_uncertainty(gram: Floats, trained_on: int, held_out: Floats, errors: Floats) -> EnergyUncertainty | None:
     """From ``gram [W, W]``, FᵀF of the ``trained_on`` training structures, and features ``[H, W]`` and errors ``[H]``
     of held-out ones. None with less than ``FEWEST`` of the latter, and where features or errors are all zero."""
-    if not trained_on or len(errors) < FEWEST or not np.any(errors):
+    if not trained_on or len(errors) < FEWEST or not np.any(errors) or not np.isfinite(gram).all():
         return None
     eigenvalues, vectors = np.linalg.eigh(gram)
     largest = eigenvalues[-1]

@@ -160,4 +160,6 @@ class AnalysisFolder(JobFolder):
 
     def answered(self) -> bool:
         """Whether the result is there."""
-        return self.state() == "done" and self.info() is not None
+        from mace_app.analysis.store import is_whole
+
+        return self.state() == "done" and is_whole(self.result_path)

@@ -1,5 +1,6 @@
 """The newest validation of a run as an analysis, while the run trains and afterwards; nothing is predicted for it."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from mace_app.analysis import Analysis, AnalysisInfo, Label, Structures
 from mace_app.data import GraphSet, load_prepared
 from mace_app.jobs.parity_file import ParityLabel
 from mace_app.jobs.run_folder import RunFolder
-from mace_app.options import RunOptions
+from mace_app.options import RunOptions, TargetInfo
 
 _AT_ONCE = 4096
 
@@ -52,7 +53,10 @@ def newest_analysis(run: RunFolder) -> Analysis | None:
         _structures(graphs, options, numbers, cells, pbc),
         numbers,
         positions,
-        {name: _label(name, parity.labels[name], units.get(name, ""), graphs.n_atoms) for name in known},
+        {
+            name: _label(name, parity.labels[name], *_unit(name, prepared.targets, options, units), graphs.n_atoms)
+            for name in known
+        },
     )
 
 
@@ -92,14 +96,26 @@ def _structures(
     )
 
 
-def _label(name: str, data: ParityLabel, unit: str, n_atoms: NDArray[np.int64]) -> Label:
+def _unit(
+    name: str, targets: Mapping[str, TargetInfo], options: RunOptions, units: Mapping[str, str]
+) -> tuple[str, bool]:
+    """The unit of the values as they are stored, and whether the metrics divide them by the atoms."""
+    target = targets[name] if name in targets else targets[name.rpartition(".")[0]]
+    if name not in targets:
+        divided = name.endswith(".stress") and target.stress_from_virial
+    else:
+        kept = name in options.architecture.training.per_structure_targets
+        divided = target.sample_kind == "system" and target.aggregate == "sum" and not kept
+    return (target.unit if divided else units.get(name, "")), divided
+
+
+def _label(name: str, data: ParityLabel, unit: str, divided: bool, n_atoms: NDArray[np.int64]) -> Label:
     """Into rows of all structures or atoms; what is told per atom becomes a whole again."""
     per_atom = data.atom is not None
-    divided = not per_atom and unit.endswith("/atom")
     first = np.concatenate([[0], np.cumsum(n_atoms)])
     rows = data.structure if data.atom is None else first[data.structure] + data.atom
     shape = (int(first[-1]) if per_atom else len(n_atoms), *data.prediction.shape[1:])
     reference, prediction = np.full(shape, np.nan), np.full(shape, np.nan)
     factor = (n_atoms[data.structure] if divided else np.ones(len(rows))).reshape(-1, *[1] * (len(shape) - 1))
     reference[rows], prediction[rows] = data.reference * factor, data.prediction * factor
-    return Label(name, unit.removesuffix("/atom") if divided else unit, per_atom, divided, reference, prediction)
+    return Label(name, unit, per_atom, divided, reference, prediction)

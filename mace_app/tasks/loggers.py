@@ -26,11 +26,17 @@ WANDB_SECONDS = 600.0
 
 def check_loggers(options: RunOptions) -> None:
     """TaskError if the options ask for a program that is not installed."""
-    if options.wandb is not None and importlib.util.find_spec("wandb") is None:
+    if options.wandb is not None and not wandb_is_here():
         raise TaskError(
             "The options ask for files of Weights & Biases, but the package wandb is not installed here. Install it "
             "(`pip install wandb`), or leave `wandb` out."
         )
+
+
+def wandb_is_here() -> bool:
+    """Whether the package is installed; a folder of its name does not count."""
+    found = importlib.util.find_spec("wandb")
+    return found is not None and found.origin is not None
 
 
 def numbers(record: Mapping[str, Any]) -> dict[str, float]:
@@ -45,8 +51,8 @@ def numbers(record: Mapping[str, Any]) -> dict[str, float]:
 class EventFiles:
     """The folder ``tensorboard`` of a run: one event file, begun anew by every process that trains it."""
 
-    def __init__(self, run: RunFolder) -> None:
-        """OSError if it can't be written."""
+    def __init__(self, run: RunFolder, up_to: int | None = None) -> None:
+        """With the epochs that were written before; of a run that goes on from a checkpoint those ``up_to`` its."""
         from tensorboardX.event_file_writer import EventsWriter
 
         folder = run.path / "tensorboard"
@@ -55,7 +61,8 @@ class EventFiles:
         self._writer = EventsWriter(str(folder / "events"))
         self._flushed = 0.0
         for record in run.metrics().epochs:
-            self._write(record)
+            if up_to is None or record["epoch"] <= up_to:
+                self._write(record)
         self._writer.flush()
 
     def epoch(self, record: Mapping[str, Any]) -> None:

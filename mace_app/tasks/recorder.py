@@ -20,6 +20,10 @@ LOOK_SECONDS = 0.25
 DISK_SECONDS = 5.0
 
 
+def _words(error: Exception) -> str:
+    return error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+
+
 class Listener(Protocol):
     """Someone who watches, such as a terminal."""
 
@@ -51,16 +55,16 @@ class RunRecorder:
         if self._events is not None:
             try:
                 self._events.epoch(record)
-            except OSError as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is not worth a training
                 self._events = None
-                self.log(f"Warning: The TensorBoard files end here: {error.strerror}. The training goes on.")
+                self.log(f"Warning: The TensorBoard files end here: {_words(error)}. The training goes on.")
 
-    def open_event_files(self) -> None:
-        """From now on every epoch is also written for TensorBoard, with those that were before."""
+    def open_event_files(self, up_to: int | None = None) -> None:
+        """From now on every epoch is also written for TensorBoard, with those that were before, see ``EventFiles``."""
         try:
-            self._events = EventFiles(self.run)
-        except OSError as error:
-            self.log(f"Warning: No TensorBoard files can be written: {error.strerror}. The training goes on.")
+            self._events = EventFiles(self.run, up_to)
+        except Exception as error:  # noqa: BLE001
+            self.log(f"Warning: No TensorBoard files can be written: {_words(error)}. The training goes on.")
 
     def close_event_files(self) -> None:
         if self._events is not None:

@@ -68,9 +68,9 @@ def train_run(
             run.append_log(traceback.format_exc())
     finally:
         recorder.close_event_files()
+    _write_end(run, recorder, end)
     if end.outcome in ("finished", "stopped") and recorder.stop_mode() != "now":
         _write_for_wandb(run, recorder)
-    _write_end(run, recorder, end)
     return end.outcome
 
 
@@ -165,7 +165,7 @@ def _train(run: RunFolder, recorder: RunRecorder) -> End:
     reported = reported_labels(targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks)
     run.start_metrics({label: entry.unit for label, entry in reported.items()}, list(reported))
     if options.tensorboard:
-        recorder.open_event_files()
+        recorder.open_event_files(run.last_epoch() if begun else None)
     trainer = Trainer(
         model, prepared, training, loss, recorder, device, options.seed, length_unit, stage_two_loss=later
     )

@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 from numpy.typing import NDArray
 
-from mace_app.analysis import AnalysisError
+from mace_app.analysis import AnalysisError, Label
 from mace_app.ui.analysis_charts import HEIGHT, Shown, overlay_of
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_groups import KINDS, kinds_of
@@ -59,16 +59,20 @@ def ghost_choice(found: Sequence[Stored], opened: Opened) -> tuple[Opened, NDArr
     return other, rows
 
 
-def ghost_values(other: Opened, looked: Looked) -> Other | None:
-    """What is looked at, of the other model; None where it has no such label."""
+def ghost_values(other: Opened, looked: Looked, mine: Label) -> Other | None:
+    """What is looked at, of the other model; None, with a sentence, where it has no such label as ``mine``."""
     view = looked.view
     label = other.analysis.labels.get(view.label)
     if label is None:
         st.info("The other model has no such target.", icon=":material/info:")
         return None
+    if (label.shape, label.unit, label.per_atom) != (mine.shape, mine.unit, mine.per_atom):
+        st.info("The other model has this target in another form or unit.", icon=":material/info:")
+        return None
     split = view.split if (other.analysis.structures.split == view.split).any() else ""
     baseline = view.without_baseline and label.baseline is not None
     if baseline != view.without_baseline:
+        st.info("The other model has no energies of single atoms to take away; keep them.", icon=":material/info:")
         return None
     return Other(other.values(replace(view, split=split)))
 

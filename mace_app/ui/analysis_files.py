@@ -20,6 +20,7 @@ SIZES = {
     "1800 × 1200": (1800, 1200),
     "700 × 525": (700, 525),
 }
+MOST_EXPLORED = 3000
 OWN_SIZE = "another size"
 WIDTHS = {"one column (85 mm)": 85.0, "one and a half (120 mm)": 120.0, "two columns (180 mm)": 180.0}
 
@@ -95,9 +96,11 @@ def downloads(opened: Opened, selection: Selection) -> None:
             key="analysis-extxyz",
             help="Structures with reference, prediction and error of every label, as ASE reads them.",
         )
+        if len(rows) > MOST_EXPLORED:
+            st.caption(f"The file for chemiscope holds the first {MOST_EXPLORED:,} of them.".replace(",", "\u202f"))
         st.download_button(
             "For chemiscope",
-            lambda: chemiscope_file(analysis, rows, opened.stored.title),
+            lambda: chemiscope_file(analysis, rows[:MOST_EXPLORED], opened.stored.title),
             file_name=f"{opened.stored.id}.chemiscope.json.gz",
             mime="application/gzip",
             icon=":material/bubble_chart:",

@@ -102,7 +102,7 @@ def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int6
     selection = selection_of(opened.stored.id, len(analysis))
     looked = look_controls(opened)
     selection.rank(looked.of_structures, (looked.view, looked.largest))
-    other = None if ghost is None else ghost_values(ghost[0], looked)
+    other = None if ghost is None else ghost_values(ghost[0], looked, analysis.labels[looked.view.label])
     _findings(opened, looked, selection)
     with st.container(key="analysis-numbers"):
         _numbers(looked, other.values if other is not None else None)

@@ -176,7 +176,7 @@ def _progress(space: Workspace, at_work: list[AnalysisFolder]) -> None:
             else:
                 st.button(
                     "Cancel", icon=":material/close:", key=f"analysis-cancel-{folder.id}",
-                    on_click=partial(space.cancel_analysis, folder),
+                    on_click=partial(_cancel, space, folder),
                 )  # fmt: skip
 
 
@@ -198,6 +198,13 @@ def _title(folder: AnalysisFolder) -> str:
         return markdown(folder.title)
     except JobsError:
         return markdown(folder.id)
+
+
+def _cancel(space: Workspace, folder: AnalysisFolder) -> None:
+    try:
+        space.cancel_analysis(folder)
+    except (JobsError, OSError) as error:
+        st.toast(sentence_markdown(str(error)), icon=":material/error:")
 
 
 def _remove(space: Workspace, identifier: str) -> None:

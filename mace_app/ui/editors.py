@@ -392,7 +392,8 @@ def wandb(form: Form, item: OptionField, loc: Loc) -> None:
     st.toggle(form.label(item, loc), key=key, help=form.help(item), on_change=switch)
     if given is None:
         return
-    if importlib.util.find_spec("wandb") is None:
+    spec = importlib.util.find_spec("wandb")
+    if spec is None or spec.origin is None:
         st.warning("The package wandb is not installed here: `pip install wandb`.", icon=":material/warning:")
     with st.grid(3, min_column_width=240, gap="medium") as grid:
         for part in option_fields(WandbOptions):

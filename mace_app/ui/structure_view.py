@@ -63,8 +63,8 @@ def scene(
     atoms coloured by ``errors [N]`` up to ``error_scale``. The view starts anew where ``identity`` changes."""
     numbers = np.clip(atoms.numbers, 0, len(chemical_symbols) - 1)
     vectors = [values for values in (reference, prediction) if values is not None]
-    longest = max((float(np.nanmax(np.linalg.norm(v, axis=1), initial=0.0)) for v in vectors), default=0.0)
-    largest = float(np.nanmax(errors, initial=0.0)) if errors is not None else 0.0
+    longest = max((_largest(np.linalg.norm(v, axis=1)) for v in vectors), default=0.0)
+    largest = _largest(errors) if errors is not None else 0.0
     cell = np.asarray(atoms.cell)
     return {
         "id": identity,
@@ -85,6 +85,11 @@ def scene(
         "error_scale": error_scale or largest or 1.0,
         "focus": focus,
     }
+
+
+def _largest(values: NDArray[np.float64]) -> float:
+    """Of those that are finite; 0 without any."""
+    return float(np.max(values[np.isfinite(values)], initial=0.0))
 
 
 def bonds(atoms: Atoms) -> list[list[int]]:

@@ -151,3 +151,53 @@ def test_of_data_without_energies_or_forces_nothing_breaks() -> None:
     label = analysis.labels["energy"]
     unknown = replace(label, reference=np.full_like(label.reference, np.nan))
     assert findings(replace(analysis, labels={"energy": unknown})) == []
+
+
+def test_errors_of_exactly_zero_are_no_trouble() -> None:
+    analysis = balanced(made_up(150))
+    perfect = {name: replace(label, prediction=label.reference.copy()) for name, label in analysis.labels.items()}
+    assert findings(replace(analysis, labels=perfect)) == []
+    hydrogen = analysis.numbers == 1
+    forces = analysis.labels["energy.forces"]
+    forces.prediction[hydrogen] = forces.reference[hydrogen]
+    learnt = (analysis.structures.split == "training")[analysis.structure_of_atom]
+    forces.prediction[learnt] = forces.reference[learnt]
+    assert all(finding.text for finding in findings(analysis))
+
+
+def test_as_many_groups_as_structures_say_nothing() -> None:
+    analysis = balanced(made_up(3000))
+    names = np.array([f"group {n}" for n in range(3000)])
+    assert findings(replace(analysis, structures=replace(analysis.structures, group=names))) == []
+
+
+def test_the_same_places_with_elements_exchanged_are_another_structure() -> None:
+    analysis = balanced(made_up(150, atoms=9))
+    first = analysis.first_atom
+    twin = next(n for n in range(1, 150) if analysis.structures.n_atoms[n] == analysis.structures.n_atoms[0])
+    rows, others = slice(first[0], first[1]), slice(first[twin], first[twin + 1])
+    analysis.positions[others] = analysis.positions[rows]
+    analysis.numbers[rows] = [6, 8, *[1] * (rows.stop - rows.start - 2)]
+    analysis.numbers[others] = [8, 6, *[1] * (rows.stop - rows.start - 2)]
+    assert "duplicate" not in by_kind(analysis)
+    analysis.numbers[others] = analysis.numbers[rows]
+    assert "duplicate" in by_kind(analysis)
+
+
+def test_bounds_mean_the_same_in_every_unit() -> None:
+    """Frames that differ by the rounding of kJ/mol are no contradiction, and a wrong force is found in hartree."""
+    analysis = balanced(made_up(150))
+    label = analysis.labels["energy"]
+    factor = 1 / 0.01036427
+    in_kj = replace(label, unit="kJ/mol", reference=label.reference * factor, prediction=label.prediction * factor)
+    first, second = analysis.first_atom, 1
+    analysis.numbers[first[1] : first[2]] = 1
+    table = analysis.structures
+    same = analysis.positions[first[0] : first[1]]
+    if table.n_atoms[0] != table.n_atoms[second]:
+        second = next(n for n in range(1, 150) if table.n_atoms[n] == table.n_atoms[0])
+    analysis.positions[first[second] : first[second + 1]] = same
+    analysis.numbers[first[second] : first[second + 1]] = analysis.numbers[first[0] : first[1]]
+    in_kj.reference[second] = in_kj.reference[0] + 0.002 * table.n_atoms[0]
+    found = by_kind(replace(analysis, labels={**analysis.labels, "energy": in_kj}))
+    assert "duplicate" not in found

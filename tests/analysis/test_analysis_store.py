@@ -8,6 +8,7 @@ import pytest
 from analysis_samples import made_up
 
 from mace_app.analysis import Analysis, AnalysisError, Label, read_analysis, read_info, write_analysis
+from mace_app.analysis.store import is_whole
 
 
 def with_more(analysis: Analysis) -> Analysis:
@@ -88,3 +89,19 @@ def test_the_facts_alone_are_read_without_the_tables(tmp_path: Path) -> None:
     (tmp_path / "one" / "analysis.json").write_text(json.dumps(value | {"format": 2}))
     with pytest.raises(AnalysisError, match="newer version"):
         read_info(tmp_path / "one")
+
+
+def test_structures_are_in_angstrom_whatever_the_data_are_in() -> None:
+    analysis = made_up(5, periodic=True)
+    bohr = replace(analysis, info=replace(analysis.info, length_unit="bohr"))
+    np.testing.assert_allclose(bohr.atoms(2).positions, 0.529177210903 * analysis.atoms(2).positions)
+    np.testing.assert_allclose(bohr.atoms(2).cell, 0.529177210903 * analysis.atoms(2).cell)
+    np.testing.assert_array_equal(bohr.atoms(2, in_angstrom=False).positions, analysis.atoms(2).positions)
+
+
+@pytest.mark.parametrize("file", ["analysis.json", "structures.parquet", "atoms.parquet"])
+def test_a_result_without_its_end_is_not_whole(tmp_path: Path, file: str) -> None:
+    write_analysis(tmp_path / "one", made_up(20))
+    assert is_whole(tmp_path / "one")
+    (tmp_path / "one" / file).write_bytes(b"")
+    assert not is_whole(tmp_path / "one")

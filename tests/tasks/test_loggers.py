@@ -124,6 +124,18 @@ def test_a_new_process_writes_the_epochs_before_it_again(trained: RunFolder, tmp
     assert list(events(run)) == [0, 1, 2]
 
 
+def test_epochs_after_the_checkpoint_are_written_once_they_are_trained_again(
+    trained: RunFolder, tmp_path: Path
+) -> None:
+    run = begin(tmp_path)
+    for record in trained.metrics().epochs:
+        run.append_metrics(record)
+    writer = EventFiles(run, up_to=1)
+    writer.epoch(trained.metrics().epochs[2])
+    writer.close()
+    assert list(events(run)) == [0, 1, 2]
+
+
 def test_event_files_that_cannot_be_written_cost_nothing_but_a_warning(tmp_path: Path) -> None:
     run = begin(tmp_path, tensorboard=True)
     (run.path / "tensorboard").write_text("a file in the way")

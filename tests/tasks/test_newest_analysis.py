@@ -59,3 +59,14 @@ def test_without_predictions_or_packed_structures_there_is_none(trained: RunFold
     other = RunFolder(shutil.copytree(trained.path, tmp_path / "other"))
     other.parity_file.unlink()
     assert newest_analysis(other) is None
+
+
+def test_a_unit_that_ends_in_per_atom_is_only_divided_where_the_metrics_are(trained: RunFolder, tmp_path: Path) -> None:
+    copy = RunFolder(shutil.copytree(trained.path, tmp_path / "copy"))
+    text = copy.options_text().replace("per_structure_targets: []", "per_structure_targets: [energy]")
+    assert text != copy.options_text()
+    (copy.path / "options.yaml").write_text(text)
+    newest, parity = newest_analysis(copy), copy.parity()
+    assert newest is not None and parity is not None
+    np.testing.assert_array_equal(newest.labels["energy"].prediction, parity.labels["energy"].prediction)
+    assert not newest.labels["energy"].divide_by_atoms

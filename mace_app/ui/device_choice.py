@@ -1,5 +1,6 @@
 """Where a training may run: the devices of this machine by name, found without torch and without making a page wait."""
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as NotYet
@@ -29,13 +30,15 @@ def look_for_devices() -> None:
 
 
 def _titles() -> Mapping[str, str]:
-    """Empty while ``nvidia-smi`` takes its time, as it does on a machine whose cards sleep."""
+    """Empty while ``nvidia-smi`` takes its time, as it does on a machine whose cards sleep; waited for once only."""
+    found, begun = _search()
     try:
-        return _search().result(PATIENCE_SECONDS)
+        return found.result(max(0.0, begun + PATIENCE_SECONDS - time.monotonic()))
     except NotYet:
         return {}
 
 
 @cache
-def _search() -> Future[dict[str, str]]:
-    return ThreadPoolExecutor(1, "devices").submit(cuda_titles)
+def _search() -> tuple[Future[dict[str, str]], float]:
+    """And when it began."""
+    return ThreadPoolExecutor(1, "devices").submit(cuda_titles), time.monotonic()

@@ -16,7 +16,7 @@ from mace_app.ui.analysis_controls import Looked, explained, look_controls
 from mace_app.ui.analysis_files import downloads, pictures
 from mace_app.ui.analysis_next import go_on_with
 from mace_app.ui.analysis_source import Opened, Stored, newest, open_stored, stored_analyses
-from mace_app.ui.analysis_start import start_panel, unfinished
+from mace_app.ui.analysis_start import remove, start_panel, unfinished
 from mace_app.ui.analysis_state import Selection, selection_of
 from mace_app.ui.analysis_structure import structure_panel
 from mace_app.ui.analysis_tables import groups_table, structures_table
@@ -70,6 +70,14 @@ def analysis_page(space: Workspace) -> None:
     st.fragment(_body)(space, opened, ghost)
 
 
+def _remove(space: Workspace, identifier: str) -> None:
+    remove(space, identifier)
+    for name in ("analysis-id", "analysis-named"):
+        st.session_state.pop(name, None)
+    st.query_params.pop("analysis", None)
+    st.session_state["analysis-removed"] = True
+
+
 def _watch(run: RunFolder, drawn: object) -> None:
     """Draw the page anew when the run that trains has newer predictions."""
     if signature(run.parity_file) != drawn:
@@ -98,6 +106,8 @@ def _choose(found: list[Stored]) -> Stored:
 
 
 def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> None:
+    if st.session_state.pop("analysis-removed", False):
+        st.rerun(scope="app")
     analysis = opened.analysis
     selection = selection_of(opened.stored.id, len(analysis))
     looked = look_controls(opened)
@@ -112,6 +122,15 @@ def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int6
         picture = pictures(opened, looked)
         downloads(opened, selection)
         go_on_with(space, opened, selection)
+        if opened.stored.run is None:
+            with st.popover("Remove", icon=":material/delete:"):
+                st.markdown("The result is deleted. Asked again, the same question is computed anew.")
+                st.button(
+                    "Remove for good",
+                    type="primary",
+                    key="analysis-delete",
+                    on_click=partial(_remove, space, opened.stored.id),
+                )
     shown = Shown(analysis, looked, None if other is None else other.values, selection, picture)
     with st.grid(2, min_column_width=340, gap="medium", key="analysis-main") as grid:
         if kinds:

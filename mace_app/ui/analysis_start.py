@@ -156,7 +156,7 @@ def unfinished(space: Workspace) -> set[str]:
             st.error(sentence_markdown(folder.error() or "It ended without a word."), title=_title(folder))
             st.button(
                 "Remove", icon=":material/delete:", key=f"analysis-remove-{folder.id}",
-                on_click=partial(_remove, space, folder.id),
+                on_click=partial(remove, space, folder.id),
             )  # fmt: skip
     return {folder.id for folder in at_work}
 
@@ -207,7 +207,7 @@ def _cancel(space: Workspace, folder: AnalysisFolder) -> None:
         st.toast(sentence_markdown(str(error)), icon=":material/error:")
 
 
-def _remove(space: Workspace, identifier: str) -> None:
+def remove(space: Workspace, identifier: str) -> None:
     try:
         space.delete_analysis(identifier)
     except JobsError as error:

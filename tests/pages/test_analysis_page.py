@@ -252,3 +252,13 @@ def test_what_is_chosen_becomes_a_data_set(open_page: OpenPage, put: Any, worksp
     (folder,) = Workspace(workspace_path).datasets()
     frames = read(folder.source_path, ":")
     assert [atoms.info["source_frame"] for atoms in frames] == [3, 7] and "reference_energy" in frames[0].info
+
+
+def test_an_analysis_is_removed_and_the_next_one_is_shown(open_page: OpenPage, put: Any, workspace_path: Path) -> None:
+    put(made_up(20), "old", "Old one", "2025-01-01T10:00:00")
+    put(made_up(30), "new", "New one", "2026-01-01T10:00:00")
+    app = open_page("analysis", analysis="new")
+    app.button(key="analysis-delete").click().run()
+    app.run()
+    assert not app.exception and not (workspace_path / "analyses" / "new").exists()
+    assert app.selectbox(key="analysis-id").value == "old"

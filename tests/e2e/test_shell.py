@@ -56,4 +56,4 @@ def test_a_stranger_host_name_is_turned_away_from_our_own_routes_too(server: Any
 def test_irreps_keep_their_letter_x_in_the_page_font(server: Any, page: Page) -> None:
     page.goto(server.url)
     page.get_by_role("heading", level=1).wait_for()
-    page.wait_for_function("""getComputedStyle(document.body).fontFeatureSettings === '"calt" 0'""")
+    page.wait_for_function("""() => getComputedStyle(document.body).fontFeatureSettings === '"calt" 0'""")

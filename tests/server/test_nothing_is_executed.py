@@ -40,9 +40,14 @@ FORBIDDEN_CALLS = {
     "subprocess.getoutput",
     "subprocess.getstatusoutput",
 }
-# An exported model is code too. It is loaded only in the process that checks the file that a run has just written.
+# An exported model is code too. It is loaded only in the process that checks the file that a run has just written, and
+# by the worker of an analysis, if it is a file of this workspace with the checksum that its export has reported.
 MODEL_LOADERS = ("torch.jit.load", "load_atomistic_model", "MetatomicCalculator", "MACECalculator", "mace_mp")
-OWN_FILES_ONLY = {"mace_app/export/fresh_process.py", "mace_app/export/fresh_mace.py"}
+OWN_FILES_ONLY = {
+    "mace_app/export/exported.py",
+    "mace_app/export/fresh_mace.py",
+    "mace_app/export/fresh_process.py",
+}
 
 
 def offences(source: str) -> Iterator[str]:

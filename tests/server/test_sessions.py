@@ -1,6 +1,9 @@
 """Bounds on pages that are open at once."""
 
 import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -33,6 +36,12 @@ class Page:
         await self._task
 
 
+def in_a_thread(visit: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Tests in a browser leave a loop of events running in this one."""
+    with ThreadPoolExecutor(1) as executor:
+        executor.submit(lambda: asyncio.run(visit())).result()
+
+
 @pytest.mark.parametrize(("addresses", "refused"), [("aab", "a"), ("abc", "abc")])
 def test_a_page_too_many_is_refused_until_another_is_closed(addresses: str, refused: str) -> None:
     async def visit() -> None:
@@ -46,7 +55,7 @@ def test_a_page_too_many_is_refused_until_another_is_closed(addresses: str, refu
         for task in asyncio.all_tasks() - {asyncio.current_task()}:
             task.cancel()
 
-    asyncio.run(visit())
+    in_a_thread(visit)
 
 
 def test_a_page_that_breaks_off_does_not_stay_counted() -> None:
@@ -62,4 +71,4 @@ def test_a_page_that_breaks_off_does_not_stay_counted() -> None:
                 await page._to_app.put({"type": "websocket.connect"})
                 await page._task
 
-    asyncio.run(visit())
+    in_a_thread(visit)

@@ -4,7 +4,6 @@ Neither may cost a training anything: what goes wrong is a warning in the log. B
 that a run which was interrupted and resumed has every epoch once.
 """
 
-import importlib.util
 import math
 import os
 import shutil
@@ -18,6 +17,7 @@ from typing import Any
 
 from mace_app.jobs import RunFolder
 from mace_app.options import RunOptions
+from mace_app.options.loggers import wandb_is_here
 from mace_app.tasks.errors import TaskError
 
 FLUSH_SECONDS = 1.0
@@ -31,12 +31,6 @@ def check_loggers(options: RunOptions) -> None:
             "The options ask for files of Weights & Biases, but the package wandb is not installed here. Install it "
             "(`pip install wandb`), or leave `wandb` out."
         )
-
-
-def wandb_is_here() -> bool:
-    """Whether the package is installed; a folder of its name does not count."""
-    found = importlib.util.find_spec("wandb")
-    return found is not None and found.origin is not None
 
 
 def numbers(record: Mapping[str, Any]) -> dict[str, float]:

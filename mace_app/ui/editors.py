@@ -1,19 +1,17 @@
 """Editors of options that no plain widget fits: energies of single atoms, scales, groups, targets and heads by name."""
 
-import importlib.util
 from collections.abc import Iterable
 from typing import Any
 
 import streamlit as st
 
-from mace_app.options import OptionField, option_fields
-from mace_app.options.loggers import WandbOptions
-from mace_app.ui import conversions, loss_editor
+from mace_app.options import OptionField
+from mace_app.ui import conversions, loss_editor, wandb_editor
 from mace_app.ui.charts.style import readable
 from mace_app.ui.device_choice import device_names, device_title
 from mace_app.ui.draft import Loc
 from mace_app.ui.elements import symbol
-from mace_app.ui.forms import Editor, Form, forget_widgets, if_shown
+from mace_app.ui.forms import Editor, Form, if_shown
 from mace_app.ui.text import code, markdown
 
 AUTOMATIC, FIT, ISOLATED = "automatic", "fit", "isolated atoms"
@@ -374,39 +372,6 @@ def device(form: Form, item: OptionField, loc: Loc) -> None:
     )
 
 
-def wandb(form: Form, item: OptionField, loc: Loc) -> None:
-    """Whether files of Weights & Biases are written; then how the run is called there."""
-    key = form.key(loc)
-    given = form.draft.get(loc)
-    if key not in st.session_state:
-        st.session_state[key] = given is not None
-
-    def switch() -> None:
-        if st.session_state.get(key):
-            form.draft.set(loc, {"project": "mace-studio"})
-        else:
-            form.draft.unset(loc)
-        forget_widgets(form.key(loc) + "-")
-        form.draft.save()
-
-    st.toggle(form.label(item, loc), key=key, help=form.help(item), on_change=switch)
-    if given is None:
-        return
-    spec = importlib.util.find_spec("wandb")
-    if spec is None or spec.origin is None:
-        st.warning("The package wandb is not installed here: `pip install wandb`.", icon=":material/warning:")
-    with st.grid(3, min_column_width=240, gap="medium") as grid:
-        for part in option_fields(WandbOptions):
-            place = (*loc, part.name)
-            with grid.cell():
-                if part.name == "tags":
-                    current = [str(tag) for tag in form.value(part, place) or []]
-                    bound = form.bound(part, place, current, list)
-                    st.multiselect(form.label(part, place), current, accept_new_options=True, select_all=False, **bound)
-                else:
-                    form.text(part, place)
-
-
 EDITORS: dict[str, Editor] = {
     "per_structure_targets": target_names,
     "mace_head_target": own_readout,
@@ -421,5 +386,5 @@ WIDE_EDITORS: dict[str, Editor] = {
     "atomic_baseline": baseline,
     "more_mace_heads": more_heads,
     "fixed_scaling_weights": scales,
-    "wandb": wandb,
+    "wandb": wandb_editor.wandb,
 }

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from mace_app.analysis import Analysis, AnalysisError, AnalysisInfo, read_analysis, read_info
 from mace_app.analysis.store import INFO
 from mace_app.jobs import JobsError, RunFolder, Workspace
-from mace_app.jobs.newest import newest_analysis
 from mace_app.options import OptionsError
 from mace_app.ui.analysis_values import Kept, Values, View, compute, scaled
 from mace_app.ui.charts import DisplayUnit
@@ -124,6 +123,8 @@ def _read(path: str, key: Hashable) -> Analysis:
 
 @st.cache_resource(show_spinner=False, max_entries=MOST_OPEN)
 def _newest(path: str, key: Hashable) -> Analysis | None:
+    from mace_app.jobs.newest import newest_analysis  # readers of structures, which other pages need not wait for
+
     return newest_analysis(RunFolder(path))
 
 

@@ -155,6 +155,22 @@ class Analysis:
         )
 
 
+def formulas(numbers: NDArray[np.int64], n_atoms: NDArray[np.int64]) -> list[str]:
+    """The formula of each structure, in Hill's order, from the elements ``[N]`` of all atoms."""
+    from ase import Atoms
+
+    known: dict[bytes, str] = {}
+    found, start = [], 0
+    for count in n_atoms:
+        own = numbers[start : start + count]
+        start += count
+        key = own.tobytes()
+        if key not in known:
+            known[key] = Atoms(own).get_chemical_formula()
+        found.append(known[key])
+    return found
+
+
 def write_analysis(folder: Path, analysis: Analysis) -> None:
     """Into a folder that is not there yet, or in the place of one; readers find the old or the new, never a part."""
     import pyarrow.parquet

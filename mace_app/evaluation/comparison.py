@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from mace_app.analysis import Label, Structures
+from mace_app.analysis import Label, Structures, formulas
 from mace_app.data import GraphSet
 from mace_app.evaluation.rigidity import last_layer_rigidity
 from mace_app.evaluation.structure_map import principal_components
@@ -147,7 +147,7 @@ class _Gathered:
             dataset=np.array(files, dtype=np.str_),
             frame=ids[:, 1],
             group=np.array([group for part in parts for group in part.graphs.groups], dtype=np.str_),
-            formula=np.array(_formulas(numbers, n_atoms), dtype=np.str_),
+            formula=np.array(formulas(numbers, n_atoms), dtype=np.str_),
             n_atoms=n_atoms,
             cell=self._all("cells"),
             pbc=self._all("pbc").astype(bool),
@@ -220,18 +220,3 @@ def _undivided_unit(model: MaceModel, entry: Reported) -> str:
     targets = model.config.targets
     target = targets[entry.label] if entry.label in targets else targets[entry.label.rpartition(".")[0]]
     return target.unit
-
-
-def _formulas(numbers: np.ndarray, n_atoms: np.ndarray) -> list[str]:
-    from ase import Atoms
-
-    known: dict[bytes, str] = {}
-    found, start = [], 0
-    for count in n_atoms:
-        own = numbers[start : start + count]
-        start += count
-        key = own.tobytes()
-        if key not in known:
-            known[key] = Atoms(own).get_chemical_formula()
-        found.append(known[key])
-    return found

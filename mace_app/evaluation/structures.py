@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mace_app.analysis.exports import column_names as plain_names
 from mace_app.data import GraphSet
 from mace_app.files import atomic_open
 from mace_app.training.metrics import Reported
@@ -52,12 +53,4 @@ def in_comment(value: np.ndarray) -> float | np.ndarray:
 
 def column_names(labels: Iterable[str]) -> dict[str, str]:
     """``predicted_forces`` for ``energy.forces`` and so on: what the file format takes as a key; all different."""
-    names: dict[str, str] = {}
-    for label in labels:
-        target, _, part = label.rpartition(".")
-        chosen = part if target == "energy" else label
-        name = "predicted_" + "".join(character if character.isalnum() else "_" for character in chosen)
-        while name in names.values():
-            name += "_"
-        names[label] = name
-    return names
+    return {label: f"predicted_{name}" for label, name in plain_names(labels).items()}

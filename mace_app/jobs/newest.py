@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mace_app.analysis import Analysis, AnalysisInfo, Label, Structures
+from mace_app.analysis import Analysis, AnalysisInfo, Label, Structures, formulas
 from mace_app.data import GraphSet, load_prepared
 from mace_app.jobs.parity_file import ParityLabel
 from mace_app.jobs.run_folder import RunFolder
@@ -67,17 +66,6 @@ def _structures(
     cells: NDArray[np.float64],
     pbc: NDArray[np.bool_],
 ) -> Structures:
-    from ase.formula import Formula
-    from ase.symbols import Symbols
-
-    first = np.concatenate([[0], np.cumsum(graphs.n_atoms)])
-    formulas: dict[bytes, str] = {}
-    names = []
-    for start, end in pairwise(first):
-        kinds = np.sort(numbers[start:end])
-        if kinds.tobytes() not in formulas:
-            formulas[kinds.tobytes()] = Formula(str(Symbols(kinds))).format("hill")
-        names.append(formulas[kinds.tobytes()])
     own = options.validation
     datasets = own if isinstance(own, list) else options.training_datasets
     files = [datasets[number].systems.read_from for number in graphs.structure_ids[:, 0]]
@@ -87,7 +75,7 @@ def _structures(
         dataset=np.array(files, dtype=np.str_),
         frame=graphs.structure_ids[:, 1],
         group=np.array(graphs.groups, dtype=np.str_),
-        formula=np.array(names, dtype=np.str_),
+        formula=np.array(formulas(numbers, graphs.n_atoms), dtype=np.str_),
         n_atoms=graphs.n_atoms,
         cell=cells,
         pbc=pbc.astype(bool),

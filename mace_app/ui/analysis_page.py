@@ -58,6 +58,9 @@ def analysis_page(space: Workspace) -> None:
             opened = open_stored(stored)
         except AnalysisError as error:
             failure("This analysis can't be shown", error)
+            if stored.run is None:
+                st.button("Remove it", icon=":material/delete:", on_click=partial(_remove, space, stored.id))
+            start_panel(space, first=False)
             return
         with grid.cell():
             ghost = ghost_choice(found, opened)

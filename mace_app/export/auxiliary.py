@@ -38,7 +38,7 @@ def auxiliary_references(model: MaceModel, arrays: Mapping[str, np.ndarray]) -> 
     """Every auxiliary output of one structure per atom, its blocks flattened and one after the other."""
     batch = Batch.from_arrays(arrays, model.config.atomic_types, model.device, model.dtype)
     with torch.no_grad():
-        features, _ = model.features(batch.vectors, batch.node_attributes, batch.edge_index)
+        features, _ = model.features(batch, batch.vectors)
         found = {FEATURES: blocks_of(features, model.config.feature_irreps)}
         for name in model.config.targets:
             if name in model.config.internal_targets:

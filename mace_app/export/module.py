@@ -141,7 +141,7 @@ class ExportedModel(torch.nn.Module):
     def __init__(self, model: MaceModel, uncertainties: Mapping[str, EnergyUncertainty] | None = None) -> None:
         super().__init__()
         assert model.corrections is None, "the backbone alone would be another model"
-        self.backbone = compile_for_export(model.backbone)
+        self.backbone = compile_for_export(model.backbone.frozen())
         self.targets: Any = torch.nn.ModuleList(
             [Output(model, name, (uncertainties or {}).get(name)) for name in model.config.targets]
         )
@@ -154,7 +154,7 @@ class ExportedModel(torch.nn.Module):
         self.register_buffer("lookup", lookup)
         self.n_elements: int = len(types)
         self.neighbours = NeighborListOptions(
-            cutoff=model.config.cutoff, full_list=True, strict=True, requestor="MACE Studio"
+            cutoff=model.config.cutoff, full_list=False, strict=True, requestor="MACE Studio"
         )
 
     @torch.jit.export
@@ -193,7 +193,7 @@ class ExportedModel(torch.nn.Module):
         elements = self.lookup[torch.cat(types).to(torch.int64)]
         attributes = torch.nn.functional.one_hot(elements, self.n_elements).to(dtype)
         edges = torch.stack([torch.cat(senders), torch.cat(receivers)])
-        features, energies = self.backbone(torch.cat(vectors), attributes, edges)
+        features, energies = self.backbone(torch.cat(vectors), attributes, edges, True)
 
         atom_samples = torch.cat(samples)
         if selected_atoms is None:

@@ -1,17 +1,32 @@
-"""MACE's features and internal energies from edge vectors, over mace-torch's own submodules.
+"""MACE's features and internal energies from edge vectors, with mace-torch's parameters.
 
 mace-torch's ``MACE.forward`` starts from positions. Here the edge vectors are the input, so that forces and stress
 follow from one backward pass with respect to them, whatever the cell and the number of images.
 """
 
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
 import torch
 
 from mace_app.model.adapter import build_architecture, build_mace, readouts_of
 from mace_app.model.config import ModelConfig
+from mace_app.model.errors import ModelError
+from mace_app.model.fast import Arrangement, Core, FrozenCore, NotCovered, arrange
+
+
+class Kernels(NamedTuple):
+    """How a backbone is computed: ``name`` is ``fast`` or ``reference``, ``reason`` a sentence."""
+
+    name: str
+    reason: str
 
 
 class Backbone(torch.nn.Module):
-    """mace-torch's submodules under mace-torch's names, with a forward of our own. Can be scripted.
+    """mace-torch's submodules under mace-torch's names, with a forward of our own.
+
+    They own the parameters; what is computed from them is decided by ``kernels`` of the options: the algebra of
+    ``model.fast``, or these submodules themselves. In TorchScript it is always the submodules; ``frozen`` scripts both.
 
     The e3nn order of l = 1 is (x, y, z). Vectors are fed as (y, z, x), so that all angular momenta come out in the
     standard real order m = −l…l. The cyclic permutation is a proper rotation, so invariants don't change.
@@ -21,6 +36,10 @@ class Backbone(torch.nn.Module):
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
         super().__init__()
+        self._asked = config.hypers.kernels
+        # The core is no submodule, because it has no state of its own. It is made when it is first needed: its tables
+        # come from buffers that a file or a checkpoint may still replace.
+        self._made: list[Core | NotCovered] = []
         if config.architecture is not None:
             mace = build_architecture(config.architecture, dtype)
         else:
@@ -44,16 +63,33 @@ class Backbone(torch.nn.Module):
         self.register_buffer("element_order", torch.argsort(torch.argsort(numbers)), persistent=False)
 
     def forward(
-        self, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
+        self,
+        vectors: torch.Tensor,
+        node_attributes: torch.Tensor,
+        edge_index: torch.Tensor,
+        mirrored: bool = False,
+        arrangement: Arrangement | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Features and energies of atoms.
 
         ``vectors`` [E, 3] from sender to receiver in user axes, in the length unit of the data; ``node_attributes``
-        [N, elements] one-hot; ``edge_index`` [2, E] senders and receivers. Gives features [N, F], concatenated over
-        layers, and energies [N, T], one column for each of the T internal targets, both without scale and baseline.
+        [N, elements] one-hot; ``edge_index`` [2, E] senders and receivers; ``mirrored``: every edge stands for its
+        reverse too. ``arrangement`` is what ``arrange`` makes of them, if it is known. Gives features [N, F],
+        concatenated over layers, and energies [N, T], one column for each of the T internal targets, both without scale
+        and baseline.
         """
         if self.reordered:
             node_attributes = node_attributes[:, self.element_order]
+        if not torch.jit.is_scripting():
+            core = self._core()
+            if core is not None:
+                if arrangement is None or self.reordered:
+                    elements = torch.argmax(node_attributes, dim=1)
+                    arrangement = arrange(elements, edge_index, node_attributes.shape[1], mirrored)
+                return core(core.weights(self), vectors, node_attributes, edge_index, arrangement)
+        if mirrored:
+            vectors = torch.cat([vectors, -vectors])
+            edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
         lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
         permuted = torch.roll(vectors, -1, dims=-1)
         node_features = self.node_embedding(node_attributes)
@@ -90,3 +126,46 @@ class Backbone(torch.nn.Module):
             columns.append(energies)
         energies = torch.stack(columns, dim=1) if len(columns) > 0 else repulsion.new_zeros((repulsion.shape[0], 0))
         return torch.cat(layers, dim=-1), energies
+
+    @torch.jit.unused
+    def kernels(self) -> Kernels:
+        """What computes this backbone. Raises ModelError if the options ask for what it can't be computed with."""
+        if self._asked == "reference":
+            return Kernels("reference", "`kernels: reference` asks for mace-torch's own modules.")
+        core = self._core()
+        if core is not None:
+            return Kernels("fast", "The fast core computes every part of this model.")
+        assert isinstance(self._made[0], NotCovered)
+        return Kernels(
+            "reference", f"mace-torch's own modules are used, because the fast core lacks {self._made[0]}."
+        )
+
+    @torch.jit.unused
+    def _core(self) -> Core | None:
+        if self._asked == "reference":
+            return None
+        if not self._made:
+            try:
+                self._made.append(Core(self))
+            except NotCovered as missing:
+                if self._asked == "fast":
+                    raise ModelError(
+                        f"`kernels: fast` can't compute this model: it lacks {missing}. Use `auto` or `reference`."
+                    ) from None
+                self._made.append(missing)
+        made = self._made[0]
+        return made if isinstance(made, Core) else None
+
+    @torch.jit.unused
+    def frozen(self) -> torch.nn.Module:
+        """A module of the same forward without ``arrangement``, with the weights of now, that e3nn's rules can script.
+        Takes this backbone apart."""
+        return self if self._core() is None else FrozenCore(self)
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "Backbone":
+        self._made.clear()
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *arguments: Any) -> None:
+        self._made.clear()
+        super()._load_from_state_dict(*arguments)

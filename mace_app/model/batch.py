@@ -7,13 +7,14 @@ import numpy as np
 import torch
 
 from mace_app.model.errors import ModelError
+from mace_app.model.fast import Arrangement, arrange
 
 
 @dataclass(frozen=True)
 class Batch:
     """N atoms, E edges, G structures.
 
-    Edge vectors are formed in float64 before they are rounded to the model's dtype, so that a structure far from the
+    If ``mirrored``, every edge stands for itself and its reverse. Edge vectors are formed in float64 before they are rounded to the model's dtype, so that a structure far from the
     origin loses nothing. Labels stay in float64: only differences from the baseline are small enough for float32.
     """
 
@@ -28,6 +29,8 @@ class Batch:
     volume: torch.Tensor  # [G] float64; 0 without a cell
     weights: torch.Tensor  # [G] float64; how much each structure counts in the loss
     labels: dict[str, torch.Tensor]  # float64, NaN where absent
+    mirrored: bool
+    arrangement: Arrangement  # of the atoms by ``elements``, and of the edges
 
     @property
     def n_structures(self) -> int:
@@ -55,13 +58,18 @@ class Batch:
         elements = element_indices(numbers, atomic_types)
         shifts = np.einsum("ei,eij->ej", arrays["shifts"], cells[edge_structure])
         vectors = positions[receivers] - positions[senders] + shifts
+        one_way = _one_way(senders, receivers, np.asarray(arrays["shifts"]), len(numbers))
+        if one_way is not None:
+            senders, receivers, vectors = senders[one_way], receivers[one_way], vectors[one_way]
+            edge_structure = edge_structure[one_way]
         indices = torch.from_numpy(elements)
+        edge_index = torch.from_numpy(np.stack([senders, receivers]))
         return cls(
             numbers=torch.from_numpy(numbers),
             elements=indices,
             node_attributes=torch.nn.functional.one_hot(indices, len(atomic_types)).to(dtype),
             vectors=torch.from_numpy(vectors).to(dtype),
-            edge_index=torch.from_numpy(np.stack([senders, receivers])),
+            edge_index=edge_index,
             edge_structure=torch.from_numpy(edge_structure),
             structure=torch.from_numpy(np.asarray(arrays["structure"], dtype=np.int64)),
             n_atoms=torch.from_numpy(np.diff(np.asarray(arrays["ptr"], dtype=np.int64)).astype(np.float64)),
@@ -72,11 +80,39 @@ class Batch:
                 for name, values in arrays.items()
                 if name.startswith("label:")
             },
+            mirrored=one_way is not None,
+            arrangement=arrange(indices, edge_index, len(atomic_types), one_way is not None),
         ).to(device)
 
     def to(self, device: torch.device | str) -> "Batch":
-        moved = {field.name: getattr(self, field.name).to(device) for field in fields(self) if field.name != "labels"}
+        """The batch itself if it is there already."""
+        if self.device == torch.device(device):
+            return self
+        own = [field.name for field in fields(self) if field.name not in ("labels", "mirrored")]
+        moved = {name: getattr(self, name).to(device) for name in own}
         return replace(self, **moved, labels={name: label.to(device) for name, label in self.labels.items()})
+
+
+def _one_way(senders: np.ndarray, receivers: np.ndarray, shifts: np.ndarray, atoms: int) -> np.ndarray | None:
+    """One edge of every pair of an edge and its reverse, ascending; None if some edge has no reverse."""
+    if len(senders) == 0:
+        return np.zeros(0, dtype=np.int64)
+    whole = np.rint(shifts).astype(np.int64)
+    most = int(np.abs(whole).max())
+    base = 2 * most + 1
+    codes = (whole[:, 0] * base + whole[:, 1]) * base + whole[:, 2]
+    # Codes are between −base³/2 and base³/2, and that of the opposite shift is their negative.
+    forward = (senders * atoms + receivers) * base**3 + codes
+    backward = (receivers * atoms + senders) * base**3 - codes
+    by_forward, by_backward = np.argsort(forward), np.argsort(backward)
+    if not np.array_equal(forward[by_forward], backward[by_backward]):
+        return None
+    reverse = np.empty_like(by_forward)
+    reverse[by_forward] = by_backward
+    numbers = np.arange(len(senders))
+    if bool((reverse == numbers).any()) or not np.array_equal(reverse[reverse], numbers):
+        return None
+    return np.flatnonzero(numbers < reverse)
 
 
 def element_indices(numbers: np.ndarray, atomic_types: Sequence[int]) -> np.ndarray:

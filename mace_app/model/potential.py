@@ -63,14 +63,13 @@ class MaceModel(torch.nn.Module):
         other.train(self.training)
         return other.to(self.device)
 
-    def features(
-        self, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """``backbone.forward``, with the corrections where there are any."""
+    def features(self, batch: Batch, vectors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """``backbone.forward`` for the atoms and edges of ``batch``, whose edge vectors [E, 3] are ``vectors``; with
+        the corrections where there are any."""
+        arguments = (vectors, batch.node_attributes, batch.edge_index, batch.mirrored, batch.arrangement)
         if self.corrections is None:
-            return self.backbone(vectors, node_attributes, edge_index)
+            return self.backbone(*arguments)
         corrected = self.corrections(self.backbone)
-        arguments = (vectors, node_attributes, edge_index)
         return torch.func.functional_call(self.backbone, corrected, arguments, tie_weights=False)
 
     @property
@@ -115,7 +114,7 @@ class MaceModel(torch.nn.Module):
             vectors = batch.vectors.detach()
             if differentiated:
                 vectors.requires_grad_(True)
-            features, energies = self.features(vectors, batch.node_attributes, batch.edge_index)
+            features, energies = self.features(batch, vectors)
             results: dict[str, torch.Tensor] = {}
             for name in targets:
                 values = self._values(name, batch, features, energies)

@@ -362,6 +362,18 @@ class ModelHypers(Options):
             "all layers."
         ),
     )
+    kernels: Literal["auto", "fast", "reference", "cueq"] = option(
+        "auto",
+        title="How the layers are computed",
+        section="Layers",
+        help="Which code computes the layers; the numbers are the same to rounding.",
+        explanation=(
+            "`fast` is this program's own order of computing, about three times faster than mace-torch's on a CPU with "
+            "the same parameters. `reference` uses mace-torch's own modules. `auto` takes the fast one wherever it "
+            "covers the model, and says in the log what is used. Weights can be exchanged freely between both."
+        ),
+        not_built_values={"cueq": "kernels of cuEquivariance come with a later version."},
+    )
     use_embedding_readout: bool = option(
         False,
         title="Readout of the embedding",

@@ -182,7 +182,7 @@ def test_auxiliary_outputs_hold_what_the_last_layers_are_linear_in(model: MaceMo
     assert features.keys.values.tolist() == [[l, s, i] for i, (l, s, _) in enumerate(FEATURES)]  # noqa: E741
     batch = batch_of(model, *STRUCTURES)
     with torch.no_grad():
-        ours, energies = model.backbone(batch.vectors, batch.node_attributes, batch.edge_index)
+        ours, energies = model.features(batch, batch.vectors)
     start = 0
     for block, (l, _, channels) in zip(features.blocks(), FEATURES, strict=True):  # noqa: E741
         assert (block.components[0].names, block.properties.names) == (["o3_mu"], ["feature"])

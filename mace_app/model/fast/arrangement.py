@@ -4,9 +4,6 @@ from typing import NamedTuple
 
 import torch
 
-# A row of slots may be longer than the neighbours it holds by this factor before atoms are grouped by their number.
-SLACK = 1.2
-
 
 class Arrangement(NamedTuple):
     """N atoms, H given edges, E directed edges (2H if ``mirrored``, else H), S slots.
@@ -42,6 +39,8 @@ def arrange(elements: torch.Tensor, edge_index: torch.Tensor, n_elements: int, m
     ``mirrored``: every given edge stands for itself and its reverse, which must not be given too. Runs in TorchScript;
     on a GPU it waits for the device several times, so it is better made on the CPU.
     """
+    # Atoms are grouped by their number of neighbours where one width for all would leave more slots empty than this.
+    slack = 1.2
     device = elements.device
     n_atoms = elements.shape[0]
     order = torch.argsort(elements, stable=True)
@@ -66,14 +65,14 @@ def arrange(elements: torch.Tensor, edge_index: torch.Tensor, n_elements: int, m
     row = torch.arange(n_atoms, device=device)  # of each place
     rows = row[:0]
     width_of_row = torch.full_like(row, longest)
-    if n_atoms * longest > SLACK * n_edges:
+    if n_atoms * longest > slack * n_edges:
         by_degree = torch.argsort(degrees, descending=True, stable=True)
         falling = degrees[by_degree]
         groups, widths = [], []
         begin = 0
         while begin < n_atoms:
             width = int(falling[begin])
-            end = int((falling * SLACK >= width).sum()) if width > 0 else n_atoms
+            end = int((falling * slack >= width).sum()) if width > 0 else n_atoms
             groups.append(end - begin)
             widths.append(width)
             width_of_row[begin:end] = width

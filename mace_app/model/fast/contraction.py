@@ -65,6 +65,9 @@ class Contraction(torch.nn.Module):
     multiplied by their monomials.
     """
 
+    step_sizes: list[int]
+    outputs: list[int]
+
     def __init__(self, product: Any) -> None:
         """``product``: mace-torch's ``SymmetricContraction``."""
         super().__init__()
@@ -153,7 +156,10 @@ class Contraction(torch.nn.Module):
         """``features`` [components, channels, N], atoms sorted by element with ``counts`` of each of the elements that
         the weights have; ``present`` those that occur. Gives [channels, 2L+1, N] for each output."""
         channels, n_atoms = features.shape[1], features.shape[2]
-        sizes: list[int] = [count for count in counts if count > 0]
+        sizes: list[int] = []
+        for count in counts:
+            if count > 0:
+                sizes.append(count)
         chosen: list[torch.Tensor] = []
         for weight in weights:
             if len(sizes) < len(counts):

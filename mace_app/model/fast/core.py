@@ -5,8 +5,8 @@ from typing import Any
 import torch
 
 from mace_app.model.fast.arrangement import Arrangement
-from mace_app.model.fast.harmonics import HIGHEST, Harmonics
-from mace_app.model.fast.layers import Attention, Gated, Plain, Product, Readout, Weights
+from mace_app.model.fast.harmonics import HIGHEST, LibraryHarmonics, Polynomials
+from mace_app.model.fast.layers import Attention, Gated, LibraryReadout, Plain, Product, Readout, Weights
 from mace_app.model.fast.linear import to_row
 
 
@@ -21,31 +21,28 @@ class Core(torch.nn.Module):
     or a correction takes effect at once. Tables of coupling coefficients are read when it is made.
     """
 
+    read: list[int]
+
     def __init__(self, backbone: Any) -> None:
         """Raises NotCovered."""
         super().__init__()
         function = backbone.spherical_harmonics
-        highest = max(int(ir.l) for _, ir in function.irreps_out)
-        if highest > HIGHEST:
-            raise NotCovered(f"spherical harmonics up to l = {highest}; it has them up to l = {HIGHEST}")
         embedding = backbone.node_embedding.linear
         dtype, device = embedding.weight.dtype, embedding.weight.device
-
-        def harmonics(vectors: torch.Tensor) -> torch.Tensor:
-            return function(torch.roll(vectors, -1, dims=-1))
-
-        self.harmonics = Harmonics(function.irreps_out, harmonics, dtype, device)
+        highest = max(int(ir.l) for _, ir in function.irreps_out)
+        kind = Polynomials if highest <= HIGHEST else LibraryHarmonics
+        self.harmonics: torch.nn.Module = kind(function, dtype, device)
         self.radial_embedding = backbone.radial_embedding
         self.atomic_numbers: torch.Tensor
         self.register_buffer("atomic_numbers", backbone.atomic_numbers)
-        self.repulsive: bool = hasattr(backbone, "pair_repulsion_fn")
-        self.repulsion: torch.nn.Module = backbone.pair_repulsion_fn if self.repulsive else torch.nn.Identity()
+        if hasattr(backbone, "pair_repulsion_fn"):
+            self.pair_repulsion_fn = backbone.pair_repulsion_fn
         self._embedding_scale = float(embedding.instructions[0].path_weight)
         self.interactions = torch.nn.ModuleList([_interaction(block) for block in backbone.interactions])
         self.products = torch.nn.ModuleList([Product(block) for block in backbone.products])
         self.last_readout_only: bool = backbone.last_readout_only
         heads = [backbone.readouts, *backbone.more_readouts] if len(backbone.readouts) else [*backbone.more_readouts]
-        self.readouts = torch.nn.ModuleList([Readout(readout) for readouts in heads for readout in readouts])
+        self.readouts = torch.nn.ModuleList([_readout(readout) for readouts in heads for readout in readouts])
         self.heads: int = len(heads)
         self.layers: int = len(self.interactions)
         # For every readout of a head, the layer it reads.
@@ -109,12 +106,12 @@ class Core(torch.nn.Module):
                 else:
                     columns[-1] = columns[-1] + column
             energies = torch.stack(columns, dim=1).index_select(0, arrangement.place)
-            if self.repulsive:
+            if hasattr(self, "pair_repulsion_fn"):
                 ends = edge_index
                 if arrangement.mirrored:
                     ends = torch.cat([edge_index, edge_index.flip(0)], dim=1)
                 lengths = lengths.index_select(0, arrangement.pairs)
-                repulsion = self.repulsion(lengths, node_attributes, ends, self.atomic_numbers)
+                repulsion = self.pair_repulsion_fn(lengths, node_attributes, ends, self.atomic_numbers)
                 energies = energies + repulsion.unsqueeze(1)
         features = torch.cat([to_row(blocks) for blocks in layers], dim=1).index_select(0, arrangement.place)
         return features, energies
@@ -131,3 +128,8 @@ def _interaction(block: Any) -> torch.nn.Module:
     if name == "RealAgnosticResidualNonLinearInteractionBlock":
         return Gated(block)
     raise NotCovered(f"the interaction block {name}")
+
+
+def _readout(readout: Any) -> torch.nn.Module:
+    plain = type(readout).__name__ in ("LinearReadoutBlock", "NonLinearReadoutBlock")
+    return Readout(readout) if plain else LibraryReadout(readout)

@@ -112,7 +112,7 @@ class Attention(torch.nn.Module):
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """As ``Plain.forward``."""
         down = self.down(weights["down"], blocks)[0].squeeze(1)
-        edge_weights = _of_both_atoms(self.radial, weights["radial"], radial, down, down, arrangement)
+        edge_weights = self.radial.of_both_atoms(weights["radial"], radial, down, down, arrangement)
         if cutoff is not None:
             edge_weights = edge_weights * cutoff.index_select(0, arrangement.pairs)
         slot_weights = edge_weights.index_select(0, _slots_of_edges(arrangement))
@@ -168,9 +168,8 @@ class Gated(torch.nn.Module):
         """As ``Plain.forward``."""
         source = weights["source"][0].index_select(0, elements)
         target = weights["target"][0].index_select(0, elements)
-        edge_weights = _of_both_atoms(self.radial, weights["radial"], radial, source, target, arrangement)
-        network = self.density_network
-        densities = _of_both_atoms(network, weights["density"], radial, source, target, arrangement)
+        edge_weights = self.radial.of_both_atoms(weights["radial"], radial, source, target, arrangement)
+        densities = self.density_network.of_both_atoms(weights["density"], radial, source, target, arrangement)
         densities = torch.tanh(densities**2)
         if cutoff is not None:
             of_edges = cutoff.index_select(0, arrangement.pairs)
@@ -188,23 +187,6 @@ class Gated(torch.nn.Module):
             messages[index] = messages[index] / normalisation + residual
         gated = to_blocks(self.gate(to_row(messages)), self.multiplicities, self.dimensions)
         return self.second(weights["second"], gated), self.skip(weights["skip"], blocks)
-
-
-def _of_both_atoms(
-    network: RadialNetwork,
-    weights: list[torch.Tensor],
-    radial: torch.Tensor,
-    senders: torch.Tensor,
-    receivers: torch.Tensor,
-    arrangement: Arrangement,
-) -> torch.Tensor:
-    """The network's values [E, …] for inputs (radial, of the sender, of the receiver) of every directed edge."""
-    begin = radial.shape[1]
-    values = network.first(weights, radial, 0).index_select(0, arrangement.pairs)
-    values = values + network.first(weights, senders, begin).index_select(0, arrangement.senders)
-    begin += senders.shape[1]
-    values = values + network.first(weights, receivers, begin).index_select(0, arrangement.receivers)
-    return network.rest(weights, values)
 
 
 def _slots_of_edges(arrangement: Arrangement) -> torch.Tensor:
@@ -270,3 +252,17 @@ class Readout(torch.nn.Module):
             row = self.activation(to_row(self.first(weights["first"], blocks)))
             blocks = to_blocks(row, self.multiplicities, self.dimensions)
         return self.last(weights["last"], blocks)[0].reshape(-1)
+
+
+class LibraryReadout(torch.nn.Module):
+    """Any other readout, by mace-torch's own module: blocks → [N]."""
+
+    def __init__(self, readout: Any) -> None:
+        super().__init__()
+        self.readout = readout
+
+    def weights(self, readout: Any) -> Weights:
+        return {}
+
+    def forward(self, weights: dict[str, list[torch.Tensor]], blocks: list[torch.Tensor]) -> torch.Tensor:
+        return self.readout(to_row(blocks)).reshape(-1)

@@ -37,6 +37,10 @@ class BlockLinear(torch.nn.Module):
     All inputs of an output are set side by side, so that each output is one matrix product.
     """
 
+    inputs: list[list[int]]
+    dimensions: list[int]
+    widths: list[int]
+
     def __init__(self, layer: Any) -> None:
         """``layer``: e3nn's ``Linear`` without biases, whose ``weight`` ``weights`` reads."""
         super().__init__()
@@ -86,6 +90,10 @@ class ElementLinear(torch.nn.Module):
     mace-torch writes it as a tensor product with one-hot elements, over all of them; here the atoms of an element are a
     slice, and each has one matrix product.
     """
+
+    paths: list[tuple[int, int]]
+    dimensions: list[int]
+    widths: list[int]
 
     def __init__(self, product: Any) -> None:
         """``product``: e3nn's ``FullyConnectedTensorProduct`` of features with scalars, one for each element."""

@@ -4,6 +4,8 @@ from typing import Any
 
 import torch
 
+from mace_app.model.fast.arrangement import Arrangement
+
 
 class RadialNetwork(torch.nn.Module):
     """mace-torch's two kinds of radial network as a function of their weights.
@@ -14,10 +16,12 @@ class RadialNetwork(torch.nn.Module):
     each of them, ``rest`` for their sum.
     """
 
+    factors: list[float]
+    epsilons: list[float]
+
     def __init__(self, network: Any) -> None:
         super().__init__()
         self.normed: bool = hasattr(network, "net")
-        self._network = network if self.normed else None
         self.activation: torch.nn.Module = torch.nn.Identity()
         self.factors: list[float] = []  # after the activation of every hidden layer
         self._scales: list[float] = []
@@ -75,3 +79,20 @@ class RadialNetwork(torch.nn.Module):
     def forward(self, weights: list[torch.Tensor], values: torch.Tensor) -> torch.Tensor:
         """[rows, inputs] → [rows, outputs]."""
         return self.rest(weights, self.first(weights, values, 0))
+
+    def of_both_atoms(
+        self,
+        weights: list[torch.Tensor],
+        radial: torch.Tensor,
+        senders: torch.Tensor,
+        receivers: torch.Tensor,
+        arrangement: Arrangement,
+    ) -> torch.Tensor:
+        """[E, outputs] for inputs (radial, of the sender, of the receiver) of every directed edge; ``radial`` [H, …] is
+        of the given edges, ``senders`` and ``receivers`` [N, …] of the atoms at their places."""
+        begin = radial.shape[1]
+        values = self.first(weights, radial, 0).index_select(0, arrangement.pairs)
+        values = values + self.first(weights, senders, begin).index_select(0, arrangement.senders)
+        begin += senders.shape[1]
+        values = values + self.first(weights, receivers, begin).index_select(0, arrangement.receivers)
+        return self.rest(weights, values)

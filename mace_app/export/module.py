@@ -19,7 +19,7 @@ from mace_app.options.irreps import Irrep
 class InternalHead(torch.nn.Module):
     """MACE's own readouts behind the interface of an added head; their energies are computed already."""
 
-    def __init__(self, features: InternalFeatures, column: int) -> None:
+    def __init__(self, features: torch.nn.Module, column: int) -> None:
         super().__init__()
         self.features = features
         self.column: int = column
@@ -64,7 +64,7 @@ class Output(torch.nn.Module):
         self.is_mean: bool = info.aggregate == "mean"
         if target in config.internal_targets:
             internal = InternalFeatures(config, model.readouts(target))
-            self.head: torch.nn.Module = InternalHead(internal, config.internal_targets.index(target))
+            self.head: torch.nn.Module = InternalHead(compile_for_export(internal), config.internal_targets.index(target))
             hidden = [Irrep(internal.width, 0, 1)]
         else:
             head: Any = model.head(target)

@@ -97,6 +97,10 @@ def test_molecular_dynamics_conserves_energy(exported: tuple[Path, ExportReport]
 def system_of(atoms: Atoms, options: NeighborListOptions) -> System:
     """As an engine other than ASE's calculator would build it."""
     first, second, shifts, vectors = neighbor_list("ijSD", atoms, options.cutoff)
+    if not options.full_list:
+        along = np.column_stack([second - first, shifts])
+        kept = [next(int(step) for step in row if step) > 0 for row in along]
+        first, second, shifts, vectors = (values[kept] for values in (first, second, shifts, vectors))
     names = ["first_atom", "second_atom", "cell_shift_a", "cell_shift_b", "cell_shift_c"]
     samples = torch.tensor(np.column_stack([first, second, shifts]), dtype=torch.int32)
     cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)

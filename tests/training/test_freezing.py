@@ -185,10 +185,10 @@ def test_corrections_other_than_those_of_the_options_are_refused(begin, tmp_path
 def test_a_frozen_backbone_without_forces_is_computed_without_a_graph(begin, tmp_path):
     training, _ = begin(tmp_path, freeze="backbone")
     batch = training._load([0, 1])
-    features, energies = training.model.features(batch.vectors, batch.node_attributes, batch.edge_index)
+    features, energies = training.model.features(batch, batch.vectors)
     assert not features.requires_grad and energies.requires_grad
     free, _ = begin(tmp_path)
-    assert free.model.features(batch.vectors, batch.node_attributes, batch.edge_index)[0].requires_grad
+    assert free.model.features(batch, batch.vectors)[0].requires_grad
 
 
 def test_only_what_is_trained_gets_a_gradient(begin, tmp_path):

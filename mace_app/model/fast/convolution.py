@@ -12,14 +12,13 @@ class _Source(torch.nn.Module):
 
     couplings: torch.Tensor
 
-    def __init__(self, source: int, dimension: int, paths: list[tuple[int, int, int, int]], couplings: torch.Tensor):
+    def __init__(self, source: int, dimension: int, paths: list[tuple[int, int, int]], couplings: torch.Tensor):
         super().__init__()
         self.source: int = source
         self.dimension: int = dimension
         self.outputs: list[int] = [path[0] for path in paths]
         self.sizes: list[int] = [path[1] for path in paths]  # 2l₃ + 1
-        self.begins: list[int] = [path[2] for path in paths]  # of their weights
-        self.widths: list[int] = [path[3] for path in paths]  # channels
+        self.paths: list[int] = [path[2] for path in paths]  # their numbers among all
         self.total: int = sum(self.sizes)
         self.register_buffer("couplings", couplings)
 
@@ -47,13 +46,13 @@ class Convolution(torch.nn.Module):
             assert path.connection_mode == "uvu" and int(path.path_shape[1]) == 1
             begins.append(begin)
             begin += int(path.path_shape[0])
+        self.path_widths: list[int] = [int(path.path_shape[0]) for path in product.instructions]
         sources: list[torch.nn.Module] = []
         for source, (_, ir) in enumerate(irreps):
             paths, tables = [], []
             for index, path in enumerate(product.instructions):
                 if path.i_in1 == source:
-                    mul, out = outputs[path.i_out]
-                    paths.append((int(path.i_out), int(out.dim), begins[index], int(mul)))
+                    paths.append((int(path.i_out), int(outputs[path.i_out].ir.dim), index))
                     tables.append(_couplings(product, index, begins[index], dtype, device) * scale)
             if paths:
                 # [harmonics, m₁, Σ m₃]
@@ -62,51 +61,83 @@ class Convolution(torch.nn.Module):
         self.sources = torch.nn.ModuleList(sources)
 
     def forward(
-        self, blocks: list[torch.Tensor], harmonics: torch.Tensor, weights: torch.Tensor, arrangement: Arrangement
+        self,
+        blocks: list[torch.Tensor],
+        harmonics: torch.Tensor,
+        weights: torch.Tensor,
+        slot_weights: torch.Tensor,
+        arrangement: Arrangement,
     ) -> list[torch.Tensor]:
         """``blocks``: features of the atoms, at their places; ``harmonics`` [S, Σ 2l+1], zero in empty slots;
-        ``weights`` [S, Σ channels]. Gives one [N, 2l₃+1, channels] for each irrep of the product's output."""
-        n_atoms = blocks[0].shape[0]
+        ``weights`` [rows, Σ channels], of which slot s has the row ``slot_weights[s]``. Gives one [N, 2l₃+1, channels]
+        for each irrep of the product's output."""
+        of_path: list[torch.Tensor] = []
+        # Splitting, unlike slicing, has a derivative without tensors of zeros.
+        for part in weights.split(self.path_widths, 1):
+            of_path.append(part.index_select(0, slot_weights))
+        groups, widths = arrangement.groups, arrangement.widths
+        if len(groups) == 1:
+            return self._messages(blocks, harmonics, of_path, arrangement.slot_senders, groups[0], widths[0])
+        sizes: list[int] = []
+        for group, atoms in enumerate(groups):
+            sizes.append(atoms * widths[group])
+        harmonics_of, senders_of = harmonics.split(sizes, 0), arrangement.slot_senders.split(sizes, 0)
+        weights_of: list[list[torch.Tensor]] = []
+        for part in of_path:
+            weights_of.append(part.split(sizes, 0))
+        collected: list[list[torch.Tensor]] = []
+        for group, atoms in enumerate(groups):
+            chosen: list[torch.Tensor] = []
+            for parts in weights_of:
+                chosen.append(parts[group])
+            collected.append(
+                self._messages(blocks, harmonics_of[group], chosen, senders_of[group], atoms, widths[group])
+            )
+        results: list[torch.Tensor] = []
+        for output in range(len(self.output_sizes)):
+            rows: list[torch.Tensor] = []
+            for messages in collected:
+                rows.append(messages[output])
+            results.append(torch.cat(rows).index_select(0, arrangement.rows))
+        return results
+
+    def _messages(
+        self,
+        blocks: list[torch.Tensor],
+        harmonics: torch.Tensor,
+        weights: list[torch.Tensor],
+        senders: torch.Tensor,
+        atoms: int,
+        width: int,
+    ) -> list[torch.Tensor]:
+        """For one group of atoms with equally long rows. Slots run along the second but last axis of everything that
+        has channels, so that one weight for all m₁ is repeated in long stretches."""
         found: dict[int, torch.Tensor] = {}
         for source in self.sources:
             dimension: int = source.dimension
-            tables = torch.matmul(harmonics, source.couplings).view(-1, dimension, source.total)
-            features = blocks[source.source]
-            width = features.shape[2]
-            features = features.reshape(n_atoms, dimension * width).index_select(0, arrangement.slot_senders)
-            features = features.view(-1, dimension, width)
-            column = 0
+            total: int = source.total
+            tables = torch.matmul(harmonics, source.couplings).view(atoms, width, dimension, total).transpose(1, 2)
+            of_output = tables.reshape(atoms, dimension * width, total).transpose(1, 2).split(source.sizes, 1)
+            block = blocks[source.source]
+            channels = block.shape[2]
+            rows = senders
+            if dimension > 1:
+                components = torch.arange(dimension, device=senders.device).view(1, -1, 1)
+                rows = (senders.view(atoms, 1, width) * dimension + components).view(-1)
+            features = block.reshape(-1, channels).index_select(0, rows).view(atoms, dimension, width, channels)
             for path, output in enumerate(source.outputs):
-                weight = weights[:, source.begins[path] : source.begins[path] + source.widths[path]]
-                weighted = features * weight.unsqueeze(1)
-                size: int = source.sizes[path]
-                table = tables[:, :, column : column + size]
-                column += size
-                message = self._summed(table, weighted, arrangement)
+                weight = weights[source.paths[path]].view(atoms, 1, width, channels)
+                weighted = (features * weight).view(atoms, dimension * width, channels)
+                message = torch.bmm(of_output[path], weighted)
                 found[output] = found[output] + message if output in found else message
         results: list[torch.Tensor] = []
         for output, size in enumerate(self.output_sizes):
             if output in found:
                 results.append(found[output])
             else:
-                shape = [n_atoms, size, self.output_widths[output]]
+                shape = [atoms, size, self.output_widths[output]]
                 results.append(torch.zeros(shape, dtype=harmonics.dtype, device=harmonics.device))
         return results
-
-    def _summed(self, table: torch.Tensor, weighted: torch.Tensor, arrangement: Arrangement) -> torch.Tensor:
-        """Σ over the slots of every atom: tables [S, m₁, m₃] and values [S, m₁, channels] → [N, m₃, channels]."""
-        parts: list[torch.Tensor] = []
-        begin = 0
-        for group, atoms in enumerate(arrangement.groups):
-            slots = atoms * arrangement.widths[group]
-            inner = arrangement.widths[group] * table.shape[1]
-            left = table[begin : begin + slots].reshape(atoms, inner, table.shape[2])
-            right = weighted[begin : begin + slots].reshape(atoms, inner, weighted.shape[2])
-            parts.append(torch.bmm(left.transpose(1, 2), right))
-            begin += slots
-        if len(parts) == 1:
-            return parts[0]
-        return torch.cat(parts).index_select(0, arrangement.rows)
 
 
 def _couplings(product: Any, index: int, begin: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:

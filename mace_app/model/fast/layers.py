@@ -62,8 +62,8 @@ class Plain(torch.nn.Module):
         edge_weights = self.radial(weights["radial"], radial)
         if cutoff is not None:
             edge_weights = edge_weights * cutoff
-        slot_weights = edge_weights.index_select(0, arrangement.slot_pairs)
-        sums = self.convolution(self.up(weights["up"], blocks), harmonics, slot_weights, arrangement)
+        up = self.up(weights["up"], blocks)
+        sums = self.convolution(up, harmonics, edge_weights, arrangement.slot_pairs, arrangement)
         messages = self.linear(weights["linear"], sums)
         if self.density:
             densities = torch.tanh(self.density_network(weights["density"], radial) ** 2)
@@ -115,8 +115,8 @@ class Attention(torch.nn.Module):
         edge_weights = self.radial.of_both_atoms(weights["radial"], radial, down, down, arrangement)
         if cutoff is not None:
             edge_weights = edge_weights * cutoff.index_select(0, arrangement.pairs)
-        slot_weights = edge_weights.index_select(0, _slots_of_edges(arrangement))
-        sums = self.convolution(self.up(weights["up"], blocks), harmonics, slot_weights, arrangement)
+        up = self.up(weights["up"], blocks)
+        sums = self.convolution(up, harmonics, edge_weights, _slots_of_edges(arrangement), arrangement)
         return self.linear(weights["linear"], sums), self.skip(weights["skip"], blocks)
 
 
@@ -176,8 +176,7 @@ class Gated(torch.nn.Module):
             edge_weights = edge_weights * of_edges
             densities = densities * of_edges
         up = self.up(weights["up"], blocks)
-        slot_weights = edge_weights.index_select(0, _slots_of_edges(arrangement))
-        sums = self.convolution(up, harmonics, slot_weights, arrangement)
+        sums = self.convolution(up, harmonics, edge_weights, _slots_of_edges(arrangement), arrangement)
         total = torch.zeros((blocks[0].shape[0], 1), dtype=radial.dtype, device=radial.device)
         total = total.index_add(0, arrangement.receivers, densities)
         normalisation = (total * weights["normalisation"][1] + weights["normalisation"][0]).unsqueeze(2)

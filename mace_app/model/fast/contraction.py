@@ -153,9 +153,9 @@ class Contraction(torch.nn.Module):
     def forward(
         self, weights: list[torch.Tensor], features: torch.Tensor, counts: list[int], present: torch.Tensor
     ) -> list[torch.Tensor]:
-        """``features`` [components, channels, N], atoms sorted by element with ``counts`` of each of the elements that
+        """``features`` [channels, components, N], atoms sorted by element with ``counts`` of each of the elements that
         the weights have; ``present`` those that occur. Gives [channels, 2L+1, N] for each output."""
-        channels, n_atoms = features.shape[1], features.shape[2]
+        channels, n_atoms = features.shape[0], features.shape[2]
         sizes: list[int] = []
         for count in counts:
             if count > 0:
@@ -168,29 +168,28 @@ class Contraction(torch.nn.Module):
         powers: list[torch.Tensor] = [features, features]  # by degree; the first is never used
         begin = 0
         for size in self.step_sizes:
-            parents = powers[-1].index_select(0, self.parents[begin : begin + size])
-            powers.append(parents * features.index_select(0, self.factors[begin : begin + size]))
+            parents = powers[-1].index_select(1, self.parents[begin : begin + size])
+            powers.append(parents * features.index_select(1, self.factors[begin : begin + size]))
             begin += size
         results: dict[int, torch.Tensor] = {}
         for order in self.linear:
             table = torch.matmul(chosen[order.weight], order.table.t())
             tables = table.view(-1, order.components, order.inputs).split(channels, 0)
-            values = features.index_select(0, order.chosen).permute(1, 0, 2)
             output: int = order.output
-            results[output] = _by_element(tables, values, sizes)
+            results[output] = _by_element(tables, features.index_select(1, order.chosen), sizes)
         for group in self.groups:
             parts: list[torch.Tensor] = []
             for order in group.orders:
                 table = torch.matmul(chosen[order.weight], order.table.t())
                 parts.append(table.view(-1, order.rows, group.pairs))
             tables = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).split(channels, 0)
-            pairs = features.index_select(0, group.first) * features.index_select(0, group.second)
-            products = _by_element(tables, pairs.permute(1, 0, 2), sizes).split(group.sizes, 1)
+            pairs = features.index_select(1, group.first) * features.index_select(1, group.second)
+            products = _by_element(tables, pairs, sizes).split(group.sizes, 1)
             for index, order in enumerate(group.orders):
                 values = products[index]
                 if order.degree > 0:
                     values = values.view(channels, order.monomials, order.components, n_atoms)
-                    factors = powers[order.degree].index_select(0, order.chosen).permute(1, 0, 2).unsqueeze(2)
+                    factors = powers[order.degree].index_select(1, order.chosen).unsqueeze(2)
                     values = (values * factors).sum(1)
                 target: int = order.output
                 results[target] = results[target] + values if target in results else values

@@ -216,7 +216,7 @@ class Product(torch.nn.Module):
         skip: list[torch.Tensor],
         arrangement: Arrangement,
     ) -> list[torch.Tensor]:
-        features = torch.cat(messages, dim=1).permute(1, 2, 0).contiguous()
+        features = torch.cat(messages, dim=1).permute(2, 1, 0).contiguous()
         counts = [features.shape[2]] if self.agnostic else arrangement.counts
         products = self.contraction(weights["contraction"], features, counts, arrangement.present)
         blocks = self.linear(weights["linear"], [product.permute(2, 1, 0) for product in products])

@@ -22,22 +22,30 @@ SIZES = {
 }
 MOST_EXPLORED = 3000
 OWN_SIZE = "another size"
+OWN = {"width": 1200, "height": 900}
 WIDTHS = {"one column (85 mm)": 85.0, "one and a half (120 mm)": 120.0, "two columns (180 mm)": 180.0}
 
 
-def pictures(opened: Opened, looked: Looked) -> Picture:
-    """The size of pictures that are saved from the charts, and figures for print."""
+def chosen_picture() -> Picture:
+    """The size of pictures that are saved from the charts, as chosen in ``pictures``."""
+    chosen = st.session_state.get("analysis-picture")
+    width, height = SIZES.get(str(chosen), (None, None))
+    if chosen == OWN_SIZE:
+        width, height = (int(st.session_state.get(f"analysis-picture-{side}", OWN[side])) for side in OWN)
+    return Picture(width, height, st.session_state.get("analysis-picture-scale", 2))
+
+
+def pictures(opened: Opened, looked: Looked) -> None:
+    """Sizes of pictures, see ``chosen_picture``, and figures for print."""
     with st.popover("Pictures", icon=":material/image:", help="Sizes of saved charts, and figures for print."):
         st.markdown("**As on the screen**")
         st.caption("The buttons SVG and PNG stand above each chart when the mouse is over it.")
         chosen = st.selectbox("Size in pixels", [*SIZES, OWN_SIZE], key="analysis-picture")
-        width, height = SIZES.get(chosen, (None, None))
         if chosen == OWN_SIZE:
-            width = int(st.number_input("Width", 200, 6000, 1200, key="analysis-picture-width"))
-            height = int(st.number_input("Height", 200, 6000, 900, key="analysis-picture-height"))
-        scale = st.selectbox("Pixels of a PNG for one of these", [1, 2, 3, 4], index=1, key="analysis-picture-scale")
+            for side, pixels in OWN.items():
+                st.number_input(side.capitalize(), 200, 6000, pixels, key=f"analysis-picture-{side}")
+        st.selectbox("Pixels of a PNG for one of these", [1, 2, 3, 4], index=1, key="analysis-picture-scale")
         _for_print(opened, looked)
-    return Picture(width, height, scale)
 
 
 def _for_print(opened: Opened, looked: Looked) -> None:

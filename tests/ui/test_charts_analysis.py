@@ -87,14 +87,14 @@ def test_errors_colour_a_map_up_to_nearly_the_largest() -> None:
 
 def test_what_is_chosen_is_shown_with_its_largest_errors_and_bounded() -> None:
     points = cloud()
-    assert points_overlay(points, np.empty(0, np.int64), 1000) is None
-    one = points_overlay(points, np.array([5]), 1000)
+    assert points_overlay(points, np.empty(0, np.int64)) is None
+    one = points_overlay(points, np.array([5]))
     assert one is not None and len(one["points"]["x"]) == 100
-    many = points_overlay(points, np.arange(1000), 1000)
+    many = points_overlay(points, np.arange(1000))
     assert many is not None and len(many["points"]["x"]) <= MOST_MARKED + 1
     for row in (5, 500, 99_999):
         assert any(np.isclose(points.x[row], many["points"]["x"], rtol=1e-4))
-    assert len(ring_overlay(points, 999, 1000)["rings"]["x"]) == 100
+    assert len(ring_overlay(points, 999)["rings"]["x"]) == 100
 
 
 @pytest.mark.parametrize("count", [1, 3, 200_000])

@@ -1,5 +1,6 @@
 """The analysis page in a real browser: a lasso over a hundred thousand force components, and what is drawn of it."""
 
+import re
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -178,6 +179,7 @@ def test_a_lasso_chooses_exactly_the_structures_of_the_points_in_it_drawn_or_not
         page.get_by_role("toolbar", name="What is shown").get_by_role("button", name="Download as SVG").click()
     drawn = Path(download.value.path()).read_text()
     assert drawn.count("<circle") >= 7 and "script" not in drawn
+    assert 'stroke-opacity="0.44"' in drawn and not re.search('"#[0-9a-f]{8}"', drawn), "as any program reads colours"
     page.get_by_role("button", name="Save structures").click()
     with page.expect_download() as download:
         page.get_by_role("button", name="Extended xyz").click()

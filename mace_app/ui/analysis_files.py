@@ -10,7 +10,7 @@ from mace_app.analysis.paper import KINDS, Format, Print, paper_figure
 from mace_app.analysis.report import html_report
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_source import Opened
-from mace_app.ui.analysis_state import Selection
+from mace_app.ui.analysis_state import Rows, Selection
 from mace_app.ui.live_plotly import Picture
 from mace_app.ui.text import count
 
@@ -22,30 +22,22 @@ SIZES = {
 }
 MOST_EXPLORED = 3000
 OWN_SIZE = "another size"
-OWN = {"width": 1200, "height": 900}
 WIDTHS = {"one column (85 mm)": 85.0, "one and a half (120 mm)": 120.0, "two columns (180 mm)": 180.0}
 
 
-def chosen_picture() -> Picture:
-    """The size of pictures that are saved from the charts, as chosen in ``pictures``."""
-    chosen = st.session_state.get("analysis-picture")
-    width, height = SIZES.get(str(chosen), (None, None))
-    if chosen == OWN_SIZE:
-        width, height = (int(st.session_state.get(f"analysis-picture-{side}", OWN[side])) for side in OWN)
-    return Picture(width, height, st.session_state.get("analysis-picture-scale", 2))
-
-
-def pictures(opened: Opened, looked: Looked) -> None:
-    """Sizes of pictures, see ``chosen_picture``, and figures for print."""
+def pictures(opened: Opened, looked: Looked) -> Picture:
+    """The size of pictures that are saved from the charts, and figures for print."""
     with st.popover("Pictures", icon=":material/image:", help="Sizes of saved charts, and figures for print."):
         st.markdown("**As on the screen**")
         st.caption("The buttons SVG and PNG stand above each chart when the mouse is over it.")
         chosen = st.selectbox("Size in pixels", [*SIZES, OWN_SIZE], key="analysis-picture")
+        width, height = SIZES.get(chosen, (None, None))
         if chosen == OWN_SIZE:
-            for side, pixels in OWN.items():
-                st.number_input(side.capitalize(), 200, 6000, pixels, key=f"analysis-picture-{side}")
-        st.selectbox("Pixels of a PNG for one of these", [1, 2, 3, 4], index=1, key="analysis-picture-scale")
+            width = int(st.number_input("Width", 200, 6000, 1200, key="analysis-picture-width"))
+            height = int(st.number_input("Height", 200, 6000, 900, key="analysis-picture-height"))
+        scale = st.selectbox("Pixels of a PNG for one of these", [1, 2, 3, 4], index=1, key="analysis-picture-scale")
         _for_print(opened, looked)
+    return Picture(width, height, scale)
 
 
 def _for_print(opened: Opened, looked: Looked) -> None:
@@ -87,16 +79,18 @@ def _for_print(opened: Opened, looked: Looked) -> None:
 
 
 def downloads(opened: Opened, selection: Selection) -> None:
-    """Files are made only when they are asked for."""
+    """Files are made only when they are asked for, of what is chosen then: nothing here changes with a choice."""
     analysis = opened.analysis
-    chosen = len(selection.rows) > 0
-    rows = np.sort(selection.rows) if chosen else np.arange(len(analysis))
+
+    def rows() -> Rows:
+        return np.sort(selection.rows) if len(selection.rows) else np.arange(len(analysis))
+
     with st.popover("Save structures", icon=":material/download:"):
-        told = count(len(rows), "structure")
-        st.caption(f"{told} chosen." if chosen else f"Nothing is chosen: all of {told}.")
+        told = count(len(analysis), "structure")
+        st.caption(f"Those that are chosen; all of {told} as long as none is.")
         st.download_button(
             "Extended xyz",
-            lambda: "".join(extxyz(analysis, rows.tolist())),
+            lambda: "".join(extxyz(analysis, rows().tolist())),
             file_name=f"{opened.stored.id}.extxyz",
             mime="text/plain",
             icon=":material/deployed_code:",
@@ -104,11 +98,11 @@ def downloads(opened: Opened, selection: Selection) -> None:
             key="analysis-extxyz",
             help="Structures with reference, prediction and error of every label, as ASE reads them.",
         )
-        if len(rows) > MOST_EXPLORED:
-            st.caption(f"The file for chemiscope holds the first {MOST_EXPLORED:,} of them.".replace(",", "\u202f"))
+        if len(analysis) > MOST_EXPLORED:
+            st.caption(f"A file for chemiscope holds the first {MOST_EXPLORED:,} of them.".replace(",", "\u202f"))
         st.download_button(
             "For chemiscope",
-            lambda: chemiscope_file(analysis, rows[:MOST_EXPLORED], opened.stored.title),
+            lambda: chemiscope_file(analysis, rows()[:MOST_EXPLORED], opened.stored.title),
             file_name=f"{opened.stored.id}.chemiscope.json.gz",
             mime="application/gzip",
             icon=":material/bubble_chart:",
@@ -118,7 +112,7 @@ def downloads(opened: Opened, selection: Selection) -> None:
         )
         st.download_button(
             "Table of errors (CSV)",
-            lambda: table_csv(analysis, rows),
+            lambda: table_csv(analysis, rows()),
             file_name=f"{opened.stored.id}.csv",
             mime="text/csv",
             icon=":material/table:",

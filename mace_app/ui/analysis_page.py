@@ -13,8 +13,7 @@ from mace_app.ui import charts
 from mace_app.ui.analysis_charts import MAIN_HEIGHT, Shown, available, chart_choice, draw, marks_of
 from mace_app.ui.analysis_compare import Other, comparison, ghost_choice, ghost_values
 from mace_app.ui.analysis_controls import Looked, explained, look_controls
-from mace_app.ui.analysis_files import chosen_picture, downloads, pictures
-from mace_app.ui.analysis_next import go_on_with
+from mace_app.ui.analysis_files import downloads, pictures
 from mace_app.ui.analysis_source import Opened, Stored, newest, open_stored, stored_analyses
 from mace_app.ui.analysis_start import remove, start_panel, unfinished
 from mace_app.ui.analysis_state import Selection, selection_of
@@ -110,6 +109,8 @@ def _choose(found: list[Stored]) -> Stored:
 
 
 def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int64]] | None) -> None:
+    if st.session_state.pop("analysis-removed", False):
+        st.rerun(scope="app")
     analysis = opened.analysis
     selection = selection_of(opened.stored.id, len(analysis))
     looked = look_controls(opened)
@@ -119,54 +120,10 @@ def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int6
     with st.container(key="analysis-numbers"):
         _numbers(looked, other.values if other is not None else None)
         st.caption(explained(analysis, looked))
-    with st.container(key="analysis-views"):
-        st.fragment(_views)(space, opened, ghost, looked, other)
-
-
-def _views(
-    space: Workspace,
-    opened: Opened,
-    ghost: tuple[Opened, NDArray[np.int64]] | None,
-    looked: Looked,
-    other: Other | None,
-) -> None:
-    """All that follows the choice of structures, and nothing else: it runs again at each. What a person waits for is
-    sent first, wherever it stands: the structure, the list, the marks."""
-    if st.session_state.pop("analysis-removed", False):
-        st.rerun(scope="app")
-    analysis = opened.analysis
-    selection = selection_of(opened.stored.id, len(analysis))
-    row = st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="analysis-view")
-    with row:
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="analysis-view"):
         kinds = chart_choice(available(analysis, looked))
-    shown = Shown(analysis, looked, None if other is None else other.values, selection, chosen_picture())
-    main = st.grid(2, min_column_width=340, gap="medium", key="analysis-main")
-    first = main.cell() if kinds else None
-    with main.cell():
-        structure_panel(opened, shown, ghost)
-    more = st.grid(2, min_column_width=340, gap="medium", key="analysis-more") if len(kinds) > 1 else None
-    st.header("Structures", anchor=False)
-    structures_table(analysis, shown)
-    live_marks(marks_of(kinds, shown), selection.changes, "analysis-marks")
-    if first is not None:
-        with first:
-            draw(kinds[0], shown, MAIN_HEIGHT)
-            st.caption(
-                "Draw around points to choose their structures, or click one; Shift adds, Alt takes away, a double "
-                "click chooses none."
-            )
-    for kind in kinds[1:]:
-        if more is not None:
-            with more.cell():
-                draw(kind, shown)
-    st.header("Groups", anchor=False)
-    groups_table(analysis, shown)
-    if ghost is not None and other is not None:
-        comparison(opened, ghost, shown, other)
-    with row:
-        pictures(opened, looked)
+        picture = pictures(opened, looked)
         downloads(opened, selection)
-        go_on_with(space, opened, selection)
         if opened.stored.run is None:
             with st.popover("Remove", icon=":material/delete:"):
                 st.markdown("The result is deleted. Asked again, the same question is computed anew.")
@@ -176,6 +133,44 @@ def _views(
                     key="analysis-delete",
                     on_click=partial(_remove, space, opened.stored.id),
                 )
+    shown = Shown(analysis, looked, None if other is None else other.values, selection, picture)
+    with st.container(key="analysis-views"):
+        st.fragment(_views)(space, opened, ghost, shown, other, kinds)
+
+
+def _views(
+    space: Workspace,
+    opened: Opened,
+    ghost: tuple[Opened, NDArray[np.int64]] | None,
+    shown: Shown,
+    other: Other | None,
+    kinds: list[str],
+) -> None:
+    """All that follows the choice of structures, and nothing else: it runs again at each. What a person waits for is
+    sent first, wherever it stands: the structure, the list, the marks."""
+    with st.grid(2, min_column_width=340, gap="medium", key="analysis-main") as main:
+        first = main.cell() if kinds else None
+        with main.cell():
+            structure_panel(space, opened, shown, ghost)
+    more = st.grid(2, min_column_width=340, gap="medium", key="analysis-more") if len(kinds) > 1 else None
+    st.header("Structures", anchor=False)
+    structures_table(opened.analysis, shown)
+    live_marks(marks_of(kinds, shown), shown.selection.changes, "analysis-marks")
+    if first is not None:
+        with first:
+            draw(kinds[0], shown, MAIN_HEIGHT)
+            st.caption(
+                "Draw around points to choose their structures, or click one; Shift adds, Alt takes away, a double "
+                "click chooses none."
+            )
+    if more is not None:
+        for kind in kinds[1:]:
+            with more.cell():
+                draw(kind, shown)
+    st.header("Groups", anchor=False)
+    groups_table(opened.analysis, shown)
+    if ghost is not None and other is not None:
+        comparison(opened, ghost, shown, other)
 
 
 def _findings(opened: Opened, looked: Looked, selection: Selection) -> None:

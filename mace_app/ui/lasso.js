@@ -30,11 +30,11 @@ function outlinePath(chart) {
 
 const withoutOutline = (chart) => chart.element.querySelector("svg.outline")?.remove();
 
-// In pixels of the plot; beyond its edges, on them.
+// In pixels of the plot. Beyond its edges, just outside of them: points on the very edge are meant too.
 function placeOf(chart, event) {
   const { xaxis, yaxis } = chart.element._fullLayout;
   const box = chart.element.getBoundingClientRect();
-  const within = (value, length) => Math.max(0, Math.min(length, value));
+  const within = (value, length) => Math.max(-1, Math.min(length + 1, value));
   return [
     within(event.clientX - box.x - xaxis._offset, xaxis._length),
     within(event.clientY - box.y - yaxis._offset, yaxis._length),
@@ -45,8 +45,8 @@ function placeOf(chart, event) {
 function boxCorners(chart, [x0, y0], [x1, y1]) {
   const { xaxis, yaxis } = chart.element._fullLayout;
   const [wide, high] = [Math.abs(x1 - x0), Math.abs(y1 - y0)];
-  if (high < Math.min(0.6 * wide, 12)) [y0, y1] = [0, yaxis._length];
-  else if (wide < Math.min(0.6 * high, 12)) [x0, x1] = [0, xaxis._length];
+  if (high < Math.min(0.6 * wide, 12)) [y0, y1] = [-1, yaxis._length + 1];
+  else if (wide < Math.min(0.6 * high, 12)) [x0, x1] = [-1, xaxis._length + 1];
   return [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
 }
 

@@ -9,6 +9,7 @@ fixed length: components slow and properties fast, in the label's own unit and u
 data have none. ``<energy>:baseline`` is the sum of the energies of single atoms that the model adds.
 """
 
+import ctypes
 import json
 import math
 import os
@@ -195,16 +196,28 @@ def write_analysis(folder: Path, analysis: Analysis) -> None:
         }
         (new / INFO).write_text(json.dumps(info, indent=1), encoding="utf-8")
         _to_disk(new / INFO)
-        if folder.exists():
+        if not folder.exists():
+            os.replace(new, folder)
+        elif exchange(new, folder):
+            shutil.rmtree(new, ignore_errors=True)
+        else:
             old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
             os.replace(folder, old / "old")
             os.replace(new, folder)
             shutil.rmtree(old, ignore_errors=True)
-        else:
-            os.replace(new, folder)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Give two folders each other's name, in one step; False, and nothing done, where the system has no such step."""
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE of Linux
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(rename(here, os.fsencode(first), here, os.fsencode(second), swap) == 0)
 
 
 def _to_disk(*paths: Path) -> None:

@@ -68,31 +68,45 @@ def available(analysis: Analysis, looked: Looked) -> list[str]:
 
 
 def draw(kind: str, shown: Shown, height: int = HEIGHT) -> None:
-    """One chart."""
-    key = "analysis-" + kind.lower().replace(" ", "-")
+    """One chart; what is chosen in it is shown by ``marks_of``."""
     label = f"{kind} of {shown.looked.title}"
     if kind in (HISTOGRAM, CUMULATIVE):
-        make, overlay = partial(_spread, kind, shown, height), _spread_overlay(kind, shown)
+        make = partial(_spread, kind, shown, height)
         pointed = partial(_range_pointed, kind, shown)
     else:
         cloud = cloud_of(kind, shown.analysis, shown.looked)
         make = partial(_points, kind, cloud, shown, height)
-        overlay = overlay_of(f"{kind} {shown.looked.largest}", cloud, shown)
         pointed = partial(_cloud_pointed, cloud, shown)
+    name = f"figure {kind} {height} {shown.looked.largest}"
     if shown.ghost is None:
-        figure = shown.looked.values.derived(f"figure {kind} {height} {shown.looked.largest}", make)
+        figure = shown.looked.values.derived(name, make)
     else:
-        figure = make()
-    region_plotly(figure, key, label, pointed, overlay, shown.picture)
+        figure = shown.looked.values.latest(f"{name} and another", shown.ghost, make)
+    region_plotly(figure, key_of(kind), label, pointed, shown.picture)
+
+
+def key_of(kind: str) -> str:
+    return "analysis-" + kind.lower().replace(" ", "-")
+
+
+def marks_of(kinds: Sequence[str], shown: Shown) -> dict[str, dict[str, Any] | None]:
+    """What is chosen in each of these charts, by the chart's key."""
+    return {key_of(kind): _marks(kind, shown) for kind in kinds}
+
+
+def _marks(kind: str, shown: Shown) -> dict[str, Any] | None:
+    if kind in (HISTOGRAM, CUMULATIVE):
+        return _spread_overlay(kind, shown)
+    return overlay_of(f"{kind} {shown.looked.largest}", cloud_of(kind, shown.analysis, shown.looked), shown)
 
 
 def overlay_of(name: str, cloud: Cloud, shown: Shown) -> dict[str, Any] | None:
     """What is chosen, and the structure that is looked at among it."""
-    rows, current, count = shown.selection.rows, shown.selection.current, len(shown.analysis)
-    chosen = shown.looked.values.latest(f"overlay {name}", rows, lambda: points_overlay(cloud, rows, count))
+    rows, current = shown.selection.rows, shown.selection.current
+    chosen = shown.looked.values.latest(f"overlay {name}", rows, lambda: points_overlay(cloud, rows))
     if chosen is None or current is None:
         return chosen
-    return chosen | ring_overlay(cloud, current, count)
+    return chosen | ring_overlay(cloud, current)
 
 
 def cloud_of(kind: str, analysis: Analysis, looked: Looked) -> Cloud:

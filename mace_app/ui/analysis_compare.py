@@ -18,7 +18,7 @@ from mace_app.ui.charts import three_digits
 from mace_app.ui.charts.analysis_points import Cloud, points_figure
 from mace_app.ui.charts.style import plain_text
 from mace_app.ui.choice_table import Line, choice_table
-from mace_app.ui.live_plotly import Pointed, region_plotly
+from mace_app.ui.live_plotly import Pointed, live_marks, region_plotly
 from mace_app.ui.state import failure
 from mace_app.ui.text import count, markdown
 
@@ -115,7 +115,8 @@ def comparison(opened: Opened, ghost: tuple[Opened, NDArray[np.int64]], shown: S
                 line="diagonal", hover=f"<br>this %{{x:.3~g}}, other %{{y:.3~g}}{unit}", height=HEIGHT + 60,
             )  # fmt: skip
             overlay = overlay_of(f"difference {ghost[0].stored.id} {looked.largest}", cloud, shown)
-            region_plotly(figure, "analysis-difference", "Errors of both models", pointed, overlay, shown.picture)
+            live_marks({"analysis-difference": overlay}, selection.changes, "analysis-difference-marks")
+            region_plotly(figure, "analysis-difference", "Errors of both models", pointed, shown.picture)
         with grid.cell():
             _table(opened, shown, mine, theirs, both)
 

@@ -10,7 +10,7 @@ from mace_app.analysis.paper import KINDS, Format, Print, paper_figure
 from mace_app.analysis.report import html_report
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_source import Opened
-from mace_app.ui.analysis_state import Selection
+from mace_app.ui.analysis_state import Rows, Selection
 from mace_app.ui.live_plotly import Picture
 from mace_app.ui.text import count
 
@@ -79,16 +79,18 @@ def _for_print(opened: Opened, looked: Looked) -> None:
 
 
 def downloads(opened: Opened, selection: Selection) -> None:
-    """Files are made only when they are asked for."""
+    """Files are made only when they are asked for, of what is chosen then: nothing here changes with a choice."""
     analysis = opened.analysis
-    chosen = len(selection.rows) > 0
-    rows = np.sort(selection.rows) if chosen else np.arange(len(analysis))
+
+    def rows() -> Rows:
+        return np.sort(selection.rows) if len(selection.rows) else np.arange(len(analysis))
+
     with st.popover("Save structures", icon=":material/download:"):
-        told = count(len(rows), "structure")
-        st.caption(f"{told} chosen." if chosen else f"Nothing is chosen: all of {told}.")
+        told = count(len(analysis), "structure")
+        st.caption(f"Those that are chosen; all of {told} as long as none is.")
         st.download_button(
             "Extended xyz",
-            lambda: "".join(extxyz(analysis, rows.tolist())),
+            lambda: "".join(extxyz(analysis, rows().tolist())),
             file_name=f"{opened.stored.id}.extxyz",
             mime="text/plain",
             icon=":material/deployed_code:",
@@ -96,11 +98,11 @@ def downloads(opened: Opened, selection: Selection) -> None:
             key="analysis-extxyz",
             help="Structures with reference, prediction and error of every label, as ASE reads them.",
         )
-        if len(rows) > MOST_EXPLORED:
-            st.caption(f"The file for chemiscope holds the first {MOST_EXPLORED:,} of them.".replace(",", "\u202f"))
+        if len(analysis) > MOST_EXPLORED:
+            st.caption(f"A file for chemiscope holds the first {MOST_EXPLORED:,} of them.".replace(",", "\u202f"))
         st.download_button(
             "For chemiscope",
-            lambda: chemiscope_file(analysis, rows[:MOST_EXPLORED], opened.stored.title),
+            lambda: chemiscope_file(analysis, rows()[:MOST_EXPLORED], opened.stored.title),
             file_name=f"{opened.stored.id}.chemiscope.json.gz",
             mime="application/gzip",
             icon=":material/bubble_chart:",
@@ -110,7 +112,7 @@ def downloads(opened: Opened, selection: Selection) -> None:
         )
         st.download_button(
             "Table of errors (CSV)",
-            lambda: table_csv(analysis, rows),
+            lambda: table_csv(analysis, rows()),
             file_name=f"{opened.stored.id}.csv",
             mime="text/csv",
             icon=":material/table:",

@@ -10,17 +10,17 @@ from mace_app.analysis import AnalysisError
 from mace_app.analysis.findings import Finding, findings
 from mace_app.jobs import ACTIVE_STATES, RunFolder, Workspace
 from mace_app.ui import charts
-from mace_app.ui.analysis_charts import MAIN_HEIGHT, Shown, available, chart_choice, draw
-from mace_app.ui.analysis_compare import comparison, ghost_choice, ghost_values
+from mace_app.ui.analysis_charts import MAIN_HEIGHT, Shown, available, chart_choice, draw, marks_of
+from mace_app.ui.analysis_compare import Other, comparison, ghost_choice, ghost_values
 from mace_app.ui.analysis_controls import Looked, explained, look_controls
 from mace_app.ui.analysis_files import downloads, pictures
-from mace_app.ui.analysis_next import go_on_with
 from mace_app.ui.analysis_source import Opened, Stored, newest, open_stored, stored_analyses
 from mace_app.ui.analysis_start import remove, start_panel, unfinished
 from mace_app.ui.analysis_state import Selection, selection_of
 from mace_app.ui.analysis_structure import structure_panel
 from mace_app.ui.analysis_tables import groups_table, structures_table
 from mace_app.ui.analysis_values import Errors, errors_of
+from mace_app.ui.live_plotly import live_marks
 from mace_app.ui.run_reader import signature
 from mace_app.ui.state import failure
 from mace_app.ui.text import markdown, sentence_markdown
@@ -124,7 +124,6 @@ def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int6
         kinds = chart_choice(available(analysis, looked))
         picture = pictures(opened, looked)
         downloads(opened, selection)
-        go_on_with(space, opened, selection)
         if opened.stored.run is None:
             with st.popover("Remove", icon=":material/delete:"):
                 st.markdown("The result is deleted. Asked again, the same question is computed anew.")
@@ -135,27 +134,60 @@ def _body(space: Workspace, opened: Opened, ghost: tuple[Opened, NDArray[np.int6
                     on_click=partial(_remove, space, opened.stored.id),
                 )
     shown = Shown(analysis, looked, None if other is None else other.values, selection, picture)
-    with st.grid(2, min_column_width=340, gap="medium", key="analysis-main") as grid:
-        if kinds:
-            with grid.cell():
-                draw(kinds[0], shown, MAIN_HEIGHT)
-                st.caption(
-                    "Draw around points to choose their structures, or click one; Shift adds, Alt takes away, a double "
-                    "click chooses none."
-                )
-        with grid.cell():
-            structure_panel(opened, shown, ghost)
-    if len(kinds) > 1:
-        with st.grid(2, min_column_width=340, gap="medium", key="analysis-more") as grid:
-            for kind in kinds[1:]:
-                with grid.cell():
-                    draw(kind, shown)
+    with st.container(key="analysis-views"):
+        st.fragment(_views)(space, opened, ghost, shown, other, kinds)
+
+
+def _views(
+    space: Workspace,
+    opened: Opened,
+    ghost: tuple[Opened, NDArray[np.int64]] | None,
+    shown: Shown,
+    other: Other | None,
+    kinds: list[str],
+) -> None:
+    """All that follows the choice of structures, and nothing else: it runs again at each. What a person waits for is
+    sent first, wherever it stands: the structure, the list, the marks."""
+    with st.grid(2, min_column_width=340, gap="medium", key="analysis-main") as main:
+        first = main.cell() if kinds else None
+        with main.cell():
+            structure_panel(space, opened, shown, ghost)
+    more = st.grid(2, min_column_width=340, gap="medium", key="analysis-more") if len(kinds) > 1 else None
     st.header("Structures", anchor=False)
-    structures_table(analysis, shown)
+    structures_table(opened.analysis, shown)
+    live_marks(marks_of(kinds, shown), shown.selection.changes, "analysis-marks")
+    if first is not None:
+        with first:
+            draw(kinds[0], shown, MAIN_HEIGHT)
+            st.caption(
+                "Draw around points to choose their structures, or click one; Shift adds, Alt takes away, a double "
+                "click chooses none."
+            )
+    if more is not None:
+        for kind in kinds[1:]:
+            with more.cell():
+                draw(kind, shown)
     st.header("Groups", anchor=False)
-    groups_table(analysis, shown)
+    groups_table(opened.analysis, shown)
     if ghost is not None and other is not None:
         comparison(opened, ghost, shown, other)
+
+
+def _findings(opened: Opened, looked: Looked, selection: Selection) -> None:
+    found = _found(opened)
+    if not found:
+        return
+    with st.container(key="analysis-findings", gap="small"):
+        st.markdown("**What stands out**")
+        for number, finding in enumerate(found[:MOST_FINDINGS]):
+            st.button(
+                markdown(finding.text),
+                icon=":material/lightbulb:",
+                type="tertiary",
+                key=f"analysis-finding-{number}",
+                on_click=partial(_show, finding, looked, selection),
+                help="Choose these structures.",
+            )
 
 
 def _numbers(looked: Looked, other: "object") -> None:
@@ -192,23 +224,6 @@ def _card(title: str, name: str, errors: Errors, second: Errors | None, unit: st
         help=HELP[name],
         border=True,
     )
-
-
-def _findings(opened: Opened, looked: Looked, selection: Selection) -> None:
-    found = _found(opened)
-    if not found:
-        return
-    with st.container(key="analysis-findings", gap="small"):
-        st.markdown("**What stands out**")
-        for number, finding in enumerate(found[:MOST_FINDINGS]):
-            st.button(
-                markdown(finding.text),
-                icon=":material/lightbulb:",
-                type="tertiary",
-                key=f"analysis-finding-{number}",
-                on_click=partial(_show, finding, looked, selection),
-                help="Choose these structures.",
-            )
 
 
 def _show(finding: Finding, looked: Looked, selection: Selection) -> None:

@@ -14,12 +14,13 @@ NONE: Rows = np.empty(0, dtype=np.int64)
 @dataclass
 class Selection:
     """``rows`` of structures, those with the largest errors first; ``place`` of the one that is looked at among them;
-    ``atom`` of it that was pointed at."""
+    ``atom`` of it that was pointed at. ``changes`` counts what was asked of it, also where nothing came of it."""
 
     rows: Rows = field(default_factory=lambda: NONE)
     place: int = 0
     atom: int | None = None
     ranked_by: Hashable = None
+    changes: int = 0
 
     @property
     def current(self) -> int | None:
@@ -29,6 +30,7 @@ class Selection:
         self, rows: NDArray[np.integer], errors: NDArray[np.float64], how: str = "replace", atom: int | None = None
     ) -> None:
         """Other structures instead, besides, or not any more; ``errors [S]`` give their order."""
+        self.changes += 1
         rows = np.flatnonzero(np.bincount(rows, minlength=1))
         if how == "add":
             new = np.union1d(self.rows, rows)
@@ -59,16 +61,19 @@ class Selection:
         """One structure: among the chosen ones if it is one of them, otherwise it is the choice."""
         at = np.flatnonzero(self.rows == row)
         if len(at) and how == "replace":
+            self.changes += 1
             self.place, self.atom = int(at[0]), atom
         else:
             self.choose(np.array([row]), errors, how, atom)
 
     def step(self, by: int) -> None:
         """To the next or the one before, around the ends."""
+        self.changes += 1
         if len(self.rows):
             self.place, self.atom = (self.place + by) % len(self.rows), None
 
     def clear(self) -> None:
+        self.changes += 1
         self.rows, self.place, self.atom = NONE, 0, None
 
 

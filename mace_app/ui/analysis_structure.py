@@ -7,10 +7,12 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from mace_app.analysis import Analysis, Label
+from mace_app.jobs import Workspace
 from mace_app.ui import charts
 from mace_app.ui.analysis_charts import Shown
 from mace_app.ui.analysis_controls import Looked
 from mace_app.ui.analysis_groups import file_name
+from mace_app.ui.analysis_next import go_on_with
 from mace_app.ui.analysis_source import Opened
 from mace_app.ui.analysis_values import is_vector
 from mace_app.ui.charts.analysis_spread import curves_figure
@@ -23,7 +25,9 @@ FEWEST_VALUES = 8
 HEIGHT = 400
 
 
-def structure_panel(opened: Opened, shown: Shown, ghost: tuple[Opened, NDArray[np.int64]] | None) -> None:
+def structure_panel(
+    space: Workspace, opened: Opened, shown: Shown, ghost: tuple[Opened, NDArray[np.int64]] | None
+) -> None:
     """The chosen structure, or, as long as none is chosen, the one with the largest error."""
     analysis, looked, selection = opened.analysis, shown.looked, shown.selection
     row = selection.current
@@ -43,6 +47,7 @@ def structure_panel(opened: Opened, shown: Shown, ghost: tuple[Opened, NDArray[n
             )  # fmt: skip
             st.markdown(f"**{selection.place + 1}** of {count(len(selection.rows), 'chosen', 'chosen')}")
             st.button("Choose none", icon=":material/close:", on_click=selection.clear, key="analysis-none")
+            go_on_with(space, opened, selection)
     if row is None:
         st.caption("No structure has labels for this.")
         return

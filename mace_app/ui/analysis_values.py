@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from mace_app.analysis import Analysis, Label
 from mace_app.ui.charts import ALL, DisplayUnit, components
+from mace_app.ui.charts.analysis_points import rows_of
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -82,9 +83,7 @@ class Values:
 
     def of(self, structures: Rows) -> NDArray[np.int64]:
         """The rows of these structures' values."""
-        mask = np.zeros(len(self.mean), dtype=bool)
-        mask[structures] = True
-        return np.flatnonzero(mask[self.structure])
+        return rows_of(self.structure, structures)
 
     def measure(self, largest: bool) -> Floats:
         return self.largest if largest else self.mean

@@ -60,8 +60,11 @@ function selected(event) {
   return points.map(({ customdata }) => (ArrayBuffer.isView(customdata) ? Array.from(customdata) : customdata));
 }
 
+const overlayOf = (chart) => window.chartMarks?.get(chart.data.name);
+
 // What a person chose lies on a canvas above the chart: plotly would draw thousands of points anew for it.
-function paintOverlay({ element, data, parentElement }) {
+function paintOverlay(chart) {
+  const { element, data, parentElement } = chart;
   const layout = element._fullLayout;
   if (!data.regions || !layout?.xaxis) return;
   const [x, y] = [layout.xaxis, layout.yaxis];
@@ -77,7 +80,7 @@ function paintOverlay({ element, data, parentElement }) {
   const ratio = window.devicePixelRatio || 1;
   [canvas.width, canvas.height] = [layout.width * ratio, layout.height * ratio];
   Object.assign(canvas.style, { width: `${layout.width}px`, height: `${layout.height}px` });
-  const overlay = data.overlay;
+  const overlay = overlayOf(chart);
   for (const layer of element.querySelectorAll(".scatterlayer, .barlayer")) layer.style.opacity = overlay ? 0.4 : 1;
   if (!overlay) return;
   const style = getComputedStyle(parentElement.host ?? parentElement);
@@ -112,8 +115,10 @@ function paintOverlay({ element, data, parentElement }) {
 }
 
 // The same for a picture: traces of plotly.
-function overlayTraces({ data: { overlay, palette } }) {
+function overlayTraces(chart) {
+  const overlay = overlayOf(chart);
   if (!overlay) return [];
+  const { palette } = chart.data;
   const { points, rings, bars, line } = overlay;
   const common = { type: "scatter", name: "chosen", hoverinfo: "skip" };
   const found = [];
@@ -132,20 +137,10 @@ function overlayTraces({ data: { overlay, palette } }) {
 }
 
 // Takes the outline away once the server has answered, and shows what is chosen now.
-function mark(chart, Plotly) {
+function mark(chart) {
   if (!chart.data.regions) return;
   paintOverlay(chart);
-  if (!chart.outlined) return;
-  chart.outlined = false;
-  Plotly.relayout(chart.element, { selections: [] });
-}
-
-// A marked part of the plane, whatever is drawn in it.
-function regionOf(event) {
-  const first = (axes, letter) => axes[Object.keys(axes).find((name) => name.startsWith(letter))] ?? [];
-  if (event?.lassoPoints) return { lasso: true, x: first(event.lassoPoints, "x"), y: first(event.lassoPoints, "y") };
-  if (event?.range) return { lasso: false, x: first(event.range, "x"), y: first(event.range, "y") };
-  return null;
+  if (!chart.press) withoutOutline(chart);
 }
 
 const PICTURE_ICON = {
@@ -193,21 +188,13 @@ function listen(chart, Plotly) {
   }
   const paint = () => paintOverlay(chart);
   for (const name of ["afterplot", "relayout", "relayouting"]) element.on(`plotly_${name}`, paint);
-  const tell = (points, region) => {
-    chart.outlined = region !== null;
-    chart.setTriggerValue("pointed", { points, region, how: chart.how });
-  };
-  element.on("plotly_selected", (event) => {
-    // Plotly tells of an outline again whenever it draws it anew; a person marks once for each press.
-    const region = chart.pressed ? regionOf(event) : null;
-    chart.pressed = false;
-    if (region) tell([], region);
-  });
+  const tell = (points, region) => chart.setTriggerValue("pointed", { points, region, how: chart.how });
+  listenToPresses(chart, Plotly, tell);
+  // While a drag zooms or moves the axes, a click is plotly's.
   element.on("plotly_click", (event) => {
     const points = selected(event).slice(0, 1);
     if (points.length) tell(points, null);
   });
-  element.on("plotly_deselect", () => tell([], null));
 }
 
 function draw(chart, Plotly) {
@@ -220,10 +207,7 @@ function draw(chart, Plotly) {
   chart.waiting = false;
   const { element, data, parentElement } = chart;
   const theme = themeOf(parentElement);
-  if (data.figure === chart.source && theme === chart.theme) {
-    mark(chart, Plotly);
-    return;
-  }
+  if (data.figure === chart.source && theme === chart.theme) return;
   [chart.source, chart.theme] = [data.figure, theme];
   const figure = themed(parentElement, data);
   const drawn = JSON.stringify(figure);
@@ -245,10 +229,11 @@ function draw(chart, Plotly) {
     plotlyServerURL: "",
     toImageButtonOptions: { format: "svg", filename: data.name },
   });
-  if (chart.listening) return;
-  chart.listening = true;
-  listen(chart, Plotly);
-  mark(chart, Plotly);
+  if (!chart.listening) {
+    chart.listening = true;
+    listen(chart, Plotly);
+  }
+  mark(chart);
 }
 
 function create(parentElement) {
@@ -258,8 +243,7 @@ function create(parentElement) {
     "pointerdown",
     (event) => {
       chart.held = true;
-      chart.pressed = !event.target.closest(".modebar");
-      if (chart.pressed) chart.how = event.shiftKey ? "add" : event.altKey ? "remove" : "replace";
+      if (!event.target.closest(".modebar")) chart.how = event.shiftKey ? "add" : event.altKey ? "remove" : "replace";
     },
     true,
   );
@@ -271,6 +255,15 @@ function create(parentElement) {
   };
   window.addEventListener("pointerup", chart.release);
   window.addEventListener("pointercancel", chart.release);
+  chart.marked = ({ detail }) => {
+    if (!detail.includes(chart.data.name) || chart.awaited) return;
+    // With the next picture: styles that other elements have just changed are then computed once for all.
+    chart.awaited = requestAnimationFrame(() => {
+      chart.awaited = 0;
+      if (chart.listening && !chart.ended) mark(chart);
+    });
+  };
+  window.addEventListener("chart-marks", chart.marked);
   charts.set(parentElement, chart);
   return chart;
 }
@@ -291,6 +284,7 @@ export default function (component) {
     chart.ended = true;
     window.removeEventListener("pointerup", chart.release);
     window.removeEventListener("pointercancel", chart.release);
+    window.removeEventListener("chart-marks", chart.marked);
     if (window.Plotly && chart.listening) window.Plotly.purge(chart.element);
     charts.delete(parentElement);
   };

@@ -17,14 +17,21 @@ from mace_app.ui.regions import Region
 from mace_app.ui.routes import PLOTLY_MOUNT
 
 HOW = ("replace", "add", "remove")
+_HERE = Path(__file__).parent
+
+
+def _script(*names: str) -> str:
+    return "\n".join((_HERE / name).read_text(encoding="utf-8") for name in names)
+
 
 _component = st.components.v2.component(
     "mace_live_plotly",
     html='<div class="live-plotly" role="group" style="width: 100%"></div>',
-    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+    js=_script("lasso.js", "live_plotly.js"),
     # plotly.js puts its styles into the document, where a shadow root would not see them.
     isolate_styles=False,
 )
+_marks = st.components.v2.component("mace_live_marks", html="<span hidden></span>", js=_script("live_marks.js"))
 
 
 def live_plotly(figure: Chart, key: str, label: str, selectable: bool = False) -> list[Any]:
@@ -76,15 +83,13 @@ def region_plotly(
     key: str,
     label: str,
     on_pointed: Callable[[Pointed], None],
-    overlay: Mapping[str, Any] | None = None,
     picture: Picture | None = None,
 ) -> None:
     """Draw ``figure``; ``on_pointed`` is called before the script runs again, once for what was clicked or marked.
 
     A marked region is told as such, not by the points in it: the server tests all points, also those that are not
-    drawn. ``overlay`` shows what is chosen, above a paler figure, and costs the browser next to nothing as long as the
-    figure itself stays the same: ``points`` and ``rings`` {x, y}, ``bars`` {edges, heights}, ``line`` {x, y}, each of
-    them if there. Pictures can be saved as SVG and PNG, in light colours and as zoomed.
+    drawn. What is chosen is shown by ``live_marks``. Pictures can be saved as SVG and PNG, in light colours and as
+    zoomed.
     """
 
     def pointed() -> None:
@@ -99,11 +104,21 @@ def region_plotly(
             **_data(figure, key, label),
             "selectable": True,
             "regions": True,
-            "overlay": overlay,
             "picture": vars(picture or Picture()),
         },
         on_pointed_change=pointed,
     )
+
+
+def live_marks(marks: Mapping[str, Mapping[str, Any] | None], answer: int, key: str) -> None:
+    """What is chosen, above the paler figures of ``region_plotly`` with these keys: ``points`` and ``rings`` {x, y},
+    ``bars`` {edges, heights}, ``line`` {x, y}, each of them if there; None: nothing.
+
+    Figures are not sent or drawn again for it. ``answer`` differs after each call of ``on_pointed``, so that the
+    outline goes although what is chosen may be as before. The element takes no room (``theme.py``): ``key`` ends with
+    "-marks".
+    """
+    _marks(key=key, data={"marks": dict(marks), "answer": answer})
 
 
 def _data(figure: Chart, key: str, label: str) -> dict[str, Any]:

@@ -80,6 +80,11 @@ function canvasPen(context) {
 function svgPen(lines) {
   const shades = new Map();
   const f = (value) => value.toFixed(2);
+  // #rrggbbaa is known to browsers, but not to every program that reads SVG.
+  const paint = (name, colour) => {
+    const [, plain, alpha] = /^(#.{6})(..)$/.exec(colour) ?? [];
+    return plain ? `${name}="${plain}" ${name}-opacity="${f(parseInt(alpha, 16) / 255)}"` : `${name}="${colour}"`;
+  };
   const quoted = (text) => text.replace(/[&<>"]/g, (sign) => `&#${sign.charCodeAt(0)};`);
   return {
     ball(x, y, radius, colour, shaded, edge) {
@@ -91,9 +96,9 @@ function svgPen(lines) {
             stops.map(([at, stop]) => `<stop offset="${at}" stop-color="${stop}"/>`).join("") + "</radialGradient>",
         );
       }
-      const fill = shaded ? `url(#${shades.get(colour)})` : colour;
-      const stroke = edge ? ` stroke="${edge.colour}" stroke-width="${edge.width}"` : "";
-      lines.push(`<circle cx="${f(x)}" cy="${f(y)}" r="${f(radius)}" fill="${fill}"${stroke}/>`);
+      const fill = shaded ? `fill="url(#${shades.get(colour)})"` : paint("fill", colour);
+      const stroke = edge ? ` ${paint("stroke", edge.colour)} stroke-width="${edge.width}"` : "";
+      lines.push(`<circle cx="${f(x)}" cy="${f(y)}" r="${f(radius)}" ${fill}${stroke}/>`);
     },
     line(a, b, width, colour, dashed) {
       const dash = dashed ? ' stroke-dasharray="5 4"' : ' stroke-linecap="round"';

@@ -27,6 +27,10 @@ html, body, input, textarea, button, code, pre { font-feature-settings: "calt" 0
 ul.problems { padding-left: 1.2rem; }
 ul.problems li { margin: 0.2rem 0; }
 .field-error code, ul.problems code { color: inherit; background: light-dark(#fbeae9, #3a2020); padding: 0 0.25em; }
+/* What only tells charts what is chosen: no room, no gap. */
+[data-testid="stElementContainer"][class*="-marks"] { position: absolute; }
+/* Streamlit begins to fade everything that may change, each in a layer of its own, before a choice is answered. */
+.st-key-analysis-views [data-testid="stElementContainer"] { transition: none !important; opacity: 1 !important; }
 /* Dialogs and menus lie beside the app in the document, where Streamlit does not say which scheme it has. */
 :root { color-scheme: SCHEME; }
 </style>"""

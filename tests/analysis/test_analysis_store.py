@@ -1,4 +1,5 @@
 import json
+import os
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -7,8 +8,8 @@ import pyarrow.parquet
 import pytest
 from analysis_samples import made_up
 
-from mace_app.analysis import Analysis, AnalysisError, Label, read_analysis, read_info, write_analysis
-from mace_app.analysis.store import is_whole
+from mace_app.analysis import Analysis, AnalysisError, Label, read_analysis, read_info, store, write_analysis
+from mace_app.analysis.store import exchange, is_whole
 
 
 def with_more(analysis: Analysis) -> Analysis:
@@ -62,6 +63,27 @@ def test_a_second_analysis_takes_the_place_of_the_first(tmp_path: Path) -> None:
     write_analysis(tmp_path / "one", made_up(30))
     assert len(read_analysis(tmp_path / "one")) == 30
     assert [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_while_an_analysis_is_replaced_one_is_always_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "one"
+    write_analysis(folder, made_up(20))
+    if not exchange(folder, folder):
+        pytest.skip("this system can't exchange two folders in one step")
+    move = os.replace
+
+    def moved(source: Path, to: Path) -> None:
+        move(source, to)
+        assert len(read_analysis(folder)) in (20, 30)
+
+    monkeypatch.setattr(os, "replace", moved)
+    write_analysis(folder, made_up(30))
+    assert len(read_analysis(folder)) == 30 and [path.name for path in tmp_path.iterdir()] == ["one"]
+
+
+def test_where_folders_can_not_be_exchanged_they_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "exchange", lambda first, second: False)
+    test_a_second_analysis_takes_the_place_of_the_first(tmp_path)
 
 
 @pytest.mark.parametrize("file", ["analysis.json", "structures.parquet", "atoms.parquet"])

@@ -125,11 +125,13 @@ def test_one_choice_is_shown_by_the_list_the_structure_and_every_chart(open_page
     chosen(app).choose(np.array([3, 7, 9]), np.arange(40.0))
     app.run()
     assert scene(app)["title"].startswith("Structure 9,") and "of 3 chosen" in all_text(app)
-    charts = components(app, "mace_live_plotly")
-    overlays = [chart["overlay"] for chart in charts if chart.get("regions")]
-    assert len(overlays) == 3 and all(overlays)
+    charts = {chart["name"]: chart["figure"] for chart in components(app, "mace_live_plotly") if chart.get("regions")}
+    marks = components(app, "mace_live_marks")[0]["marks"]
+    assert marks.keys() == charts.keys() and len(marks) == 3 and all(marks.values())
     app.button(key="analysis-next").click().run()
     assert scene(app)["title"].startswith("Structure 7,")
+    now = {chart["name"]: chart["figure"] for chart in components(app, "mace_live_plotly") if chart.get("regions")}
+    assert now == charts, "figures are not sent again for what is chosen in them"
     app.button(key="analysis-previous").click().run()
     app.button(key="analysis-previous").click().run()
     assert scene(app)["title"].startswith("Structure 3,")

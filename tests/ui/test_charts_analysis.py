@@ -12,6 +12,7 @@ from mace_app.ui.charts.analysis_points import (
     points_figure,
     points_overlay,
     ring_overlay,
+    rows_of,
 )
 from mace_app.ui.charts.analysis_spread import (
     cumulative_figure,
@@ -87,14 +88,29 @@ def test_errors_colour_a_map_up_to_nearly_the_largest() -> None:
 
 def test_what_is_chosen_is_shown_with_its_largest_errors_and_bounded() -> None:
     points = cloud()
-    assert points_overlay(points, np.empty(0, np.int64), 1000) is None
-    one = points_overlay(points, np.array([5]), 1000)
+    assert points_overlay(points, np.empty(0, np.int64)) is None
+    one = points_overlay(points, np.array([5]))
     assert one is not None and len(one["points"]["x"]) == 100
-    many = points_overlay(points, np.arange(1000), 1000)
+    many = points_overlay(points, np.arange(1000))
     assert many is not None and len(many["points"]["x"]) <= MOST_MARKED + 1
     for row in (5, 500, 99_999):
         assert any(np.isclose(points.x[row], many["points"]["x"], rtol=1e-4))
-    assert len(ring_overlay(points, 999, 1000)["rings"]["x"]) == 100
+    assert len(ring_overlay(points, 999)["rings"]["x"]) == 100
+
+
+def test_rows_of_structures_are_found_without_looking_at_all_of_them() -> None:
+    random = np.random.default_rng(0)
+    owners = np.sort(random.integers(0, 50, 700)).astype(np.int32)
+    for wanted in (np.array([7]), np.array([49, 3, 3, 0]), np.arange(60), np.array([99]), np.empty(0, np.int64)):
+        assert rows_of(owners, wanted).tolist() == np.flatnonzero(np.isin(owners, wanted)).tolist()
+    assert len(rows_of(owners[:0], np.array([1]))) == 0
+
+
+def test_marks_are_told_by_five_digits_of_any_size() -> None:
+    values = np.array([0.0, -1.23456789e-7, 123.456789, -98765.4321, 1.23456789e9])
+    points = Cloud(values, values, np.zeros(5, np.int32), np.arange(5, dtype=np.int32), np.zeros(5))
+    told = ring_overlay(points, 0)["rings"]["x"]
+    assert told == pytest.approx([float(f"{value:.5g}") for value in values], rel=1e-12)
 
 
 @pytest.mark.parametrize("count", [1, 3, 200_000])

@@ -5,7 +5,8 @@ import pytest
 
 from mace_app.jobs import ParityLabel
 from mace_app.ui.charts import parity_errors, parity_figure
-from mace_app.ui.charts.parity import DENSITY_FROM, MOST_POINTS
+from mace_app.ui.charts.crowd import MOST_POINTS
+from mace_app.ui.charts.parity import DENSITY_FROM
 
 
 def label_of(reference: np.ndarray, prediction: np.ndarray, atoms: bool = False) -> ParityLabel:

@@ -194,8 +194,13 @@ def test_a_choice_is_replaced_added_to_and_taken_from() -> None:
     assert (len(chosen.rows), chosen.current, chosen.atom) == (3, 2, 6)
     chosen.look_at(0, errors)
     assert chosen.rows.tolist() == [0] and chosen.atom is None
+    before = chosen.changes
+    chosen.look_at(0, errors)
+    chosen.choose(np.array([0]), errors)
+    chosen.step(1)
+    assert chosen.rows.tolist() == [0] and chosen.changes == before + 3, "answered, though nothing came of it"
     chosen.clear()
-    assert chosen.current is None
+    assert chosen.current is None and chosen.changes == before + 4
 
 
 def test_the_same_structures_are_found_in_another_order_and_elsewhere() -> None:

@@ -30,7 +30,8 @@ ERROR_SCALE = ((0.0, "#4f7fd6"), (0.4, "#8a56c2"), (0.7, "#d9597a"), (1.0, "#f0a
 
 @dataclass(frozen=True)
 class Cloud:
-    """Places of points, the row of the structure each belongs to, its atom (−1: the whole structure) and its error.
+    """Places of points, the row of the structure each belongs to (structure after structure), its atom (−1: the whole
+    structure) and its error.
 
     ``rows`` are those to draw, in the order of drawing, ``colours`` theirs: crowding, or of a ``scale`` the errors.
     """
@@ -66,17 +67,24 @@ class Cloud:
         object.__setattr__(self, "rows", rows)
         object.__setattr__(self, "colours", colours)
 
-    def marked(self, structures: NDArray[np.int64], count: int) -> NDArray[np.int64]:
+    def marked(self, structures: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the points of chosen structures: those with the largest errors, and an even choice of the rest."""
-        mask = np.zeros(count, dtype=bool)
-        mask[structures] = True
-        found = np.flatnonzero(mask[self.structure] & np.isfinite(self.x) & np.isfinite(self.y))
+        found = rows_of(self.structure, structures)
+        found = found[np.isfinite(self.x[found]) & np.isfinite(self.y[found])]
         if len(found) <= MOST_MARKED:
             return found
         half = MOST_MARKED // 2
         order = found[np.argpartition(-self.size[found], half)]
         rest = order[half:]
         return np.concatenate([order[:half], rest[:: -(-len(rest) // half)]])
+
+
+def rows_of(owners: NDArray[np.integer], wanted: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Where ``owners``, which never fall, are among those ``wanted``; costs what is found, not what there is."""
+    wanted = np.unique(wanted).astype(owners.dtype)
+    starts, ends = (np.searchsorted(owners, wanted, side) for side in ("left", "right"))
+    counts = ends - starts
+    return np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
 
 
 @dataclass(frozen=True)
@@ -146,22 +154,25 @@ def points_figure(
     return figure
 
 
-def points_overlay(cloud: Cloud, structures: NDArray[np.int64], count: int) -> dict[str, Any] | None:
-    """The points of chosen structures; None of none. ``count`` is how many structures there are in all."""
-    if not len(structures):
-        return None
-    return {"points": _places(cloud, cloud.marked(structures, count))}
+def points_overlay(cloud: Cloud, structures: NDArray[np.int64]) -> dict[str, Any] | None:
+    """The points of chosen structures; None of none."""
+    return {"points": _places(cloud, cloud.marked(structures))} if len(structures) else None
 
 
-def ring_overlay(cloud: Cloud, structure: int, count: int) -> dict[str, Any]:
+def ring_overlay(cloud: Cloud, structure: int) -> dict[str, Any]:
     """Rings around the points of the structure that is looked at."""
-    return {"rings": _places(cloud, cloud.marked(np.array([structure]), count))}
+    return {"rings": _places(cloud, cloud.marked(np.array([structure])))}
 
 
 def _places(cloud: Cloud, rows: NDArray[np.int64]) -> dict[str, list[float]]:
-    return {
-        axis: [float(f"{value:.5g}") for value in values[rows]] for axis, values in (("x", cloud.x), ("y", cloud.y))
-    }
+    return {"x": _five_digits(cloud.x[rows]), "y": _five_digits(cloud.y[rows])}
+
+
+def _five_digits(values: NDArray[np.float64]) -> list[float]:
+    """Rounded to as many significant digits."""
+    size = np.abs(values)
+    step = 10.0 ** (4 - np.floor(np.log10(np.where(size > 0, size, 1.0))))
+    return [float(value) for value in np.round(values * step) / step]
 
 
 def _title(text: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from mace_app.jobs import ParityLabel
 from mace_app.ui.charts.chart import Chart
+from mace_app.ui.charts.crowd import crowding, thinned
 from mace_app.ui.charts.style import (
     DENSITY_SCALE,
     NEUTRAL,
@@ -25,9 +26,7 @@ from mace_app.ui.charts.style import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-MOST_POINTS = 2500
 DENSITY_FROM = 400
-BINS = 120
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def parity_figure(
 ) -> Chart:
     """Prediction against reference of one label with diagonal and errors; many points are coloured by density.
 
-    Of more than ``MOST_POINTS`` points the crowded places are thinned, never the sparse ones, so every outlier is
+    Of more than ``crowd.MOST_POINTS`` points the crowded places are thinned, never the sparse ones, so every outlier is
     drawn. ``numbers`` gives the structures' numbers in their data set, in the order of the validation set. A point's
     ``customdata`` is [number, place in the validation set], of an atom [number, place, atom]. ``part`` names
     what of the label ``data`` holds.
@@ -69,8 +68,8 @@ def parity_figure(
     if errors is None:
         return empty_figure("No labels in the validation set", height)
     reference, prediction, structure, atom = _pairs(data)
-    density = _density(reference, prediction)
-    shown = _thinned(reference, prediction, density)
+    density = crowding(reference, prediction)
+    shown = thinned(reference, prediction)
     error_unit = display_unit(unit, [errors.mae])
     unit = readable(unit)
     axis_unit = f" ({unit})" if unit else ""
@@ -142,38 +141,6 @@ def _pairs(label: ParityLabel) -> "tuple[NDArray, NDArray, NDArray, NDArray]":
     flat_reference, flat_prediction = reference.reshape(-1), prediction.reshape(-1)
     finite = np.isfinite(flat_reference) & np.isfinite(flat_prediction)
     return flat_reference[finite], flat_prediction[finite], structure[finite], atom[finite]
-
-
-def _cells(reference: "NDArray", prediction: "NDArray") -> "NDArray":
-    """The cell of a square grid that each point lies in."""
-    low, high = min(reference.min(), prediction.min()), max(reference.max(), prediction.max())
-    width = (high - low) or 1.0
-    column, row = (
-        np.minimum(((values - low) / width * BINS).astype(int), BINS - 1) for values in (reference, prediction)
-    )
-    return column * BINS + row
-
-
-def _density(reference: "NDArray", prediction: "NDArray") -> "NDArray":
-    """How many points share each point's cell."""
-    cells = _cells(reference, prediction)
-    return np.bincount(cells, minlength=BINS * BINS)[cells]
-
-
-def _thinned(reference: "NDArray", prediction: "NDArray", density: "NDArray") -> "NDArray":
-    """Rows to draw: all of a sparse cell, the first few of a crowded one, about ``MOST_POINTS`` together."""
-    if len(reference) <= MOST_POINTS:
-        return np.arange(len(reference))
-    cells = _cells(reference, prediction)
-    order = np.argsort(cells, kind="stable")
-    starts = np.r_[0, np.flatnonzero(np.diff(cells[order])) + 1]
-    rank = np.arange(len(order)) - np.repeat(starts, np.diff(np.r_[starts, len(order)]))
-    counts = np.bincount(cells)
-    counts = counts[counts > 0]
-    allowed = 1
-    while np.minimum(counts, allowed + 1).sum() <= MOST_POINTS:
-        allowed += 1
-    return np.sort(order[rank < allowed])
 
 
 def _numbered(structure: "NDArray", numbers: Sequence[int]) -> "NDArray":

@@ -64,7 +64,9 @@ class Output(torch.nn.Module):
         self.is_mean: bool = info.aggregate == "mean"
         if target in config.internal_targets:
             internal = InternalFeatures(config, model.readouts(target))
-            self.head: torch.nn.Module = InternalHead(compile_for_export(internal), config.internal_targets.index(target))
+            self.head: torch.nn.Module = InternalHead(
+                compile_for_export(internal), config.internal_targets.index(target)
+            )
             hidden = [Irrep(internal.width, 0, 1)]
         else:
             head: Any = model.head(target)

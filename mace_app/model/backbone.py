@@ -90,6 +90,12 @@ class Backbone(torch.nn.Module):
         if mirrored:
             vectors = torch.cat([vectors, -vectors])
             edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
+        return self._reference(vectors, node_attributes, edge_index)
+
+    def _reference(
+        self, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """By mace-torch's own modules; every edge in both directions."""
         lengths = torch.linalg.norm(vectors, dim=-1, keepdim=True)
         permuted = torch.roll(vectors, -1, dims=-1)
         node_features = self.node_embedding(node_attributes)
@@ -136,9 +142,7 @@ class Backbone(torch.nn.Module):
         if core is not None:
             return Kernels("fast", "The fast core computes every part of this model.")
         assert isinstance(self._made[0], NotCovered)
-        return Kernels(
-            "reference", f"mace-torch's own modules are used, because the fast core lacks {self._made[0]}."
-        )
+        return Kernels("reference", f"mace-torch's own modules are used, because the fast core lacks {self._made[0]}.")
 
     @torch.jit.unused
     def _core(self) -> Core | None:

@@ -14,8 +14,9 @@ from mace_app.model.fast import Arrangement, arrange
 class Batch:
     """N atoms, E edges, G structures.
 
-    If ``mirrored``, every edge stands for itself and its reverse. Edge vectors are formed in float64 before they are rounded to the model's dtype, so that a structure far from the
-    origin loses nothing. Labels stay in float64: only differences from the baseline are small enough for float32.
+    If ``mirrored``, every edge stands for itself and its reverse. Edge vectors are formed in float64 before they are
+    rounded to the model's dtype, so that a structure far from the origin loses nothing. Labels stay in float64: only
+    differences from the baseline are small enough for float32.
     """
 
     numbers: torch.Tensor  # [N] atomic numbers

@@ -115,6 +115,7 @@ def _model(
     written = {name: getattr(model, name) for name in type(model).model_fields if model.changed(name)}
     if written.get("mace_head_target", "energy") not in targets:
         written.pop("mace_head_target", None)
+    written.pop("kernels", None)  # the numbers are the same
     if written.pop("more_mace_heads", None):
         said.append(
             f"`more_mace_heads: {shown(model.more_mace_heads)}` is lost: metatrain uses MACE's readouts for one "

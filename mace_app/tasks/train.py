@@ -155,6 +155,8 @@ def _train(run: RunFolder, recorder: RunRecorder) -> End:
     parameters = sum(weight.numel() for weight in model.parameters())
     run.update(parameters=parameters)
     recorder.log(f"The model has {parameters} weights; an atom sees {model.config.avg_num_neighbors:.1f} neighbours.")
+    kernels = model.backbone.kernels()
+    recorder.log(f"Kernels: {kernels.name}. {kernels.reason}")
     check_exportable(model, _metadata(options, run))  # now rather than after hours of training
 
     training = options.architecture.training

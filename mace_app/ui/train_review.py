@@ -31,6 +31,14 @@ from mace_app.ui.text import code, count, markdown, sentence_markdown
 from mace_app.ui.train_page import go_to, place_in_words, problem_list
 from mace_app.ui.wizard import STEPS, problems_by_step, start
 
+# What will compute the layers, by `kernels`; the log of the run says what does.
+KERNELS = {
+    "auto": "computed by the fast core",
+    "fast": "computed by the fast core",
+    "reference": "computed by mace-torch's own modules",
+    "cueq": "computed by cuEquivariance",
+}
+
 
 def review_step(
     draft: Draft,
@@ -125,7 +133,8 @@ def _model(options: RunOptions) -> None:
     st.markdown(
         f"{code(model.hidden_irreps)}  \n"
         f"{count(model.num_interactions, 'layer')}, cutoff {model.r_max:g} {length}  \n"
-        f"correlation {model.correlation}, edges up to l = {model.max_ell}"
+        f"correlation {model.correlation}, edges up to l = {model.max_ell}  \n"
+        f"{KERNELS[model.kernels]}"
     )
 
 
@@ -135,6 +144,7 @@ def _fine_tuned(draft: Draft, options: RunOptions, file: StartingFile) -> None:
     if file.facts is not None:
         layers, cutoff = file.facts["architecture"]["num_interactions"], file.facts["architecture"]["r_max"]
         lines.append(f"{count(layers, 'layer')}, cutoff {cutoff:g} Å, {count(file.facts['parameters'], 'parameter')}")
+    lines.append(KERNELS[options.architecture.model.kernels])
     st.markdown("  \n".join(lines))
     st.caption(sentence_markdown(fate_of_energy(draft, options.targets()).sentence))
 

@@ -48,10 +48,14 @@ CASES: dict[str, Case] = {
     "use_embedding_readout": Case(True, refused="charge and spin"),
     "use_last_readout_only": Case(True),
     "use_agnostic_product": Case(True),
+    "kernels": Case("cueq", refused="cuEquivariance"),  # the others change nothing: tests/model/test_fast_core.py
 }
 FIELDS = {item.name: item for item in option_fields(ModelHypers)}
 CHOICES = [
-    (name, value) for name, item in FIELDS.items() for value in item.choices + ((None,) if item.optional else ())
+    (name, value)
+    for name, item in FIELDS.items()
+    for value in item.choices + ((None,) if item.optional else ())
+    if name != "kernels"
 ]
 
 

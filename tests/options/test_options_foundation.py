@@ -63,7 +63,15 @@ def test_what_the_file_decides_is_refused(name: str) -> None:
 
 def test_every_other_hyper_is_still_of_use_with_a_file() -> None:
     rest = set(ModelHypers.model_fields) - set(FROM_FILE)
-    assert rest == {"mace_model", "mace_head_name", "mace_head_target", "more_mace_heads", "gate", "MLP_irreps"}
+    assert rest == {
+        "mace_model",
+        "mace_head_name",
+        "mace_head_target",
+        "more_mace_heads",
+        "gate",
+        "MLP_irreps",
+        "kernels",
+    }
     targets = {"energy": ENERGY, "mtt::gap": {"key": "gap"}}
     assert problems(file(gate=None, MLP_irreps="4x0e", mace_head_name="pbe"), targets) == {}
     without_scalar_head = problems(file(gate=None))

@@ -111,7 +111,7 @@ def problems_with(model: dict[str, Any] | None = None, training: dict[str, Any] 
 
 def test_every_hyper_of_metatrains_model_and_trainer_is_there_and_what_is_our_own() -> None:
     assert len(MODEL_NAMES) == 24 and len(TRAINING_NAMES) == 26
-    assert set(ModelHypers.model_fields) == {*MODEL_NAMES, "more_mace_heads"}
+    assert set(ModelHypers.model_fields) == {*MODEL_NAMES, "more_mace_heads", "kernels"}
     assert set(TRAINING_NAMES) < set(TrainingHypers.model_fields)
 
 
@@ -143,6 +143,7 @@ def test_numbers_have_bounds_at_both_ends_or_a_reason_not_to() -> None:
 NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("model.use_embedding_readout", {"model": {"use_embedding_readout": True}}),
     ("model.max_ell", {"model": {"max_ell": 0, "hidden_irreps": "8x0e"}}),
+    ("model.kernels", {"model": {"kernels": "cueq"}}),
     ("training.distributed", {"training": {"distributed": True}}),
     ("training.distributed_port", {"training": {"distributed_port": 40000}}),
     ("training.loss", {"training": {"loss": "shift_agnostic_mse"}}),

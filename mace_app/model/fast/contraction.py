@@ -12,7 +12,9 @@ class _Order(torch.nn.Module):
     table: torch.Tensor
     chosen: torch.Tensor
 
-    def __init__(self, output: int, weight: int, components: int, table: torch.Tensor, chosen: torch.Tensor, degree: int):
+    def __init__(
+        self, output: int, weight: int, components: int, table: torch.Tensor, chosen: torch.Tensor, degree: int
+    ):
         super().__init__()
         self.output: int = output
         self.weight: int = weight  # which of the layer's weights
@@ -35,7 +37,7 @@ class _Group(torch.nn.Module):
         self.register_buffer("first", first)
         self.register_buffer("second", second)
         self.pairs: int = int(first.shape[0])
-        self.orders = torch.nn.ModuleList(orders)
+        self.orders: Any = torch.nn.ModuleList(orders)
         self.sizes: list[int] = [order.rows for order in orders]
 
 
@@ -77,9 +79,8 @@ class Contraction(torch.nn.Module):
         n = len(parity)
         self.inputs: int = n
         self.outputs: list[int] = []
-        pair_of, first, second = _pairs(n)
+        _, first, second = _pairs(n)
         parity_of_pair = torch.tensor([parity[int(a)] * parity[int(b)] for a, b in zip(first, second, strict=True)])
-        monomials: dict[int, tuple[torch.Tensor, list[tuple[int, ...]]]] = {}
         orders: dict[int, list[_Order]] = {1: [], -1: []}
         linear: list[_Linear] = []
         self.highest: int = 0
@@ -98,38 +99,21 @@ class Contraction(torch.nn.Module):
                 weight = len(self._weights)
                 self._weights.append((output, order))
                 if order == 1:
-                    chosen = table.abs().sum(dim=(0, 2)).nonzero().reshape(-1)
-                    kept = table[:, chosen].reshape(-1, table.shape[-1])
-                    linear.append(_Linear(output, weight, components, kept.to(dtype), chosen))
+                    linear.append(_linear(output, weight, table, dtype))
                     continue
-                degree = order - 2
-                folded = table.reshape(components, n**degree, n * n, -1)
-                summed = torch.zeros((components, n**degree, len(first), folded.shape[-1]), dtype=torch.float64)
-                summed.index_add_(2, pair_of, folded)
-                if degree > 0:
-                    if degree not in monomials:
-                        monomials[degree] = _multisets(n, degree)
-                    index, sets = monomials[degree]
-                    by_set = torch.zeros((components, len(sets), *summed.shape[2:]), dtype=torch.float64)
-                    summed = by_set.index_add_(1, index, summed)
+                summed = _summed_over_orders(table, n, order)
                 for sign in (1, -1):
                     part = summed[:, :, parity_of_pair == sign]
-                    chosen = part.abs().sum(dim=(0, 2, 3)).nonzero().reshape(-1)
-                    if len(chosen) == 0:
-                        continue
-                    part = part[:, chosen].transpose(0, 1)  # [monomials, components, pairs, K]
-                    rows = part.reshape(-1, part.shape[-1]).to(dtype)
-                    if degree == 0:
-                        chosen = chosen[:0]
-                    self.highest = max(self.highest, degree)
-                    orders[sign].append(_Order(output, weight, components, rows, chosen, degree))
+                    if bool(part.any()):
+                        orders[sign].append(_order(output, weight, part, order - 2, dtype))
+                        self.highest = max(self.highest, order - 2)
         groups = []
         for sign in (1, -1):
             if orders[sign]:
                 kept_pairs = parity_of_pair == sign
                 groups.append(_Group(first[kept_pairs], second[kept_pairs], orders[sign]))
-        self.groups = torch.nn.ModuleList(groups)
-        self.linear = torch.nn.ModuleList(linear)
+        self.groups: Any = torch.nn.ModuleList(groups)
+        self.linear: Any = torch.nn.ModuleList(linear)
         # Monomials of degree 2 and more, each from one of one degree less times a component.
         steps = [_step(n, degree) for degree in range(2, self.highest + 1)]
         self.step_sizes: list[int] = [len(parents) for parents, _ in steps]
@@ -155,7 +139,6 @@ class Contraction(torch.nn.Module):
     ) -> list[torch.Tensor]:
         """``features`` [channels, components, N], atoms sorted by element with ``counts`` of each of the elements that
         the weights have; ``present`` those that occur. Gives [channels, 2L+1, N] for each output."""
-        channels, n_atoms = features.shape[0], features.shape[2]
         sizes: list[int] = []
         for count in counts:
             if count > 0:
@@ -165,22 +148,46 @@ class Contraction(torch.nn.Module):
             if len(sizes) < len(counts):
                 weight = weight.index_select(0, present)
             chosen.append(weight.reshape(-1, weight.shape[2]))
-        powers: list[torch.Tensor] = [features, features]  # by degree; the first is never used
+        results: dict[int, torch.Tensor] = {}
+        for order in self.linear:
+            table = torch.matmul(chosen[order.weight], order.table.t())
+            tables = table.view(-1, order.components, order.inputs).split(features.shape[0], 0)
+            output: int = order.output
+            results[output] = _by_element(tables, features.index_select(1, order.chosen), sizes)
+        self._add_higher_orders(chosen, features, sizes, results)
+        found: list[torch.Tensor] = []
+        for index, components in enumerate(self.outputs):
+            if index in results:
+                found.append(results[index])
+            else:
+                shape = [features.shape[0], components, features.shape[2]]
+                found.append(torch.zeros(shape, dtype=features.dtype, device=features.device))
+        return found
+
+    def _powers(self, features: torch.Tensor) -> list[torch.Tensor]:
+        """Monomials [channels, …, N] by degree; those of degree 0 are never used."""
+        powers: list[torch.Tensor] = [features, features]
         begin = 0
         for size in self.step_sizes:
             parents = powers[-1].index_select(1, self.parents[begin : begin + size])
             powers.append(parents * features.index_select(1, self.factors[begin : begin + size]))
             begin += size
-        results: dict[int, torch.Tensor] = {}
-        for order in self.linear:
-            table = torch.matmul(chosen[order.weight], order.table.t())
-            tables = table.view(-1, order.components, order.inputs).split(channels, 0)
-            output: int = order.output
-            results[output] = _by_element(tables, features.index_select(1, order.chosen), sizes)
+        return powers
+
+    def _add_higher_orders(
+        self,
+        weights: list[torch.Tensor],
+        features: torch.Tensor,
+        sizes: list[int],
+        results: dict[int, torch.Tensor],
+    ) -> None:
+        """Orders ν ≥ 2, added to what ``results`` has; ``weights`` [elements · channels, K]."""
+        channels, n_atoms = features.shape[0], features.shape[2]
+        powers = self._powers(features)
         for group in self.groups:
             parts: list[torch.Tensor] = []
             for order in group.orders:
-                table = torch.matmul(chosen[order.weight], order.table.t())
+                table = torch.matmul(weights[order.weight], order.table.t())
                 parts.append(table.view(-1, order.rows, group.pairs))
             tables = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).split(channels, 0)
             pairs = features.index_select(1, group.first) * features.index_select(1, group.second)
@@ -193,14 +200,33 @@ class Contraction(torch.nn.Module):
                     values = (values * factors).sum(1)
                 target: int = order.output
                 results[target] = results[target] + values if target in results else values
-        found: list[torch.Tensor] = []
-        for index, components in enumerate(self.outputs):
-            if index in results:
-                found.append(results[index])
-            else:
-                shape = [channels, components, n_atoms]
-                found.append(torch.zeros(shape, dtype=features.dtype, device=features.device))
-        return found
+
+
+def _linear(output: int, weight: int, table: torch.Tensor, dtype: torch.dtype) -> _Linear:
+    """From U [components, inputs, K]."""
+    chosen = table.abs().sum(dim=(0, 2)).nonzero().reshape(-1)
+    kept = table[:, chosen].reshape(-1, table.shape[-1])
+    return _Linear(output, weight, int(table.shape[0]), kept.to(dtype), chosen)
+
+
+def _order(output: int, weight: int, table: torch.Tensor, degree: int, dtype: torch.dtype) -> _Order:
+    """From [components, monomials, pairs, K]; monomials without coefficients are left out."""
+    chosen = table.abs().sum(dim=(0, 2, 3)).nonzero().reshape(-1)
+    rows = table[:, chosen].transpose(0, 1).reshape(-1, table.shape[-1]).to(dtype)
+    return _Order(output, weight, int(table.shape[0]), rows, chosen if degree > 0 else chosen[:0], degree)
+
+
+def _summed_over_orders(table: torch.Tensor, n: int, order: int) -> torch.Tensor:
+    """U [components, n, …, n, K] → [components, monomials of degree ν − 2, pairs, K]."""
+    degree, components = order - 2, table.shape[0]
+    pair_of, first, _ = _pairs(n)
+    folded = table.reshape(components, n**degree, n * n, -1)
+    summed = folded.new_zeros((components, n**degree, len(first), folded.shape[-1]))
+    summed.index_add_(2, pair_of, folded)
+    if degree == 0:
+        return summed
+    index, sets = _multisets(n, degree)
+    return summed.new_zeros((components, len(sets), *summed.shape[2:])).index_add_(1, index, summed)
 
 
 def _by_element(tables: list[torch.Tensor], values: torch.Tensor, sizes: list[int]) -> torch.Tensor:

@@ -24,7 +24,7 @@ class _Source(torch.nn.Module):
 
 
 class Convolution(torch.nn.Module):
-    """M_{p,m₃,c}(i) = Σ_j w_{p,c}(r_ij) Σ_{m₁m₂} C^{p}_{m₁m₂m₃} Y_{m₂}(r_ij) x_{m₁,c}(j) for every path p = (l₁, l₂, l₃).
+    """M_{p,m₃,c}(i) = Σ_j w_{p,c}(r_ij) Σ_{m₁m₂} C^{p}_{m₁m₂m₃} Y_{m₂}(r_ij) x_{m₁,c}(j) for each path p = l₁, l₂, l₃.
 
     mace-torch forms Σ_{m₁m₂} for every edge, a tensor of edges × components × channels, and scatters it. Here
     T_{(j,m₁),m₃} = Σ_{m₂} C Y is a small matrix for each atom, free of channels, and M = Tᵀ·z is a batched matrix
@@ -58,7 +58,7 @@ class Convolution(torch.nn.Module):
                 # [harmonics, m₁, Σ m₃]
                 table = torch.cat(tables, dim=2)
                 sources.append(_Source(source, int(ir.dim), paths, table.reshape(harmonics.dim, -1).contiguous()))
-        self.sources = torch.nn.ModuleList(sources)
+        self.sources: Any = torch.nn.ModuleList(sources)
 
     def forward(
         self,

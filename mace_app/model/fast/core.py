@@ -31,7 +31,7 @@ class Core(torch.nn.Module):
         dtype, device = embedding.weight.dtype, embedding.weight.device
         highest = max(int(ir.l) for _, ir in function.irreps_out)
         kind = Polynomials if highest <= HIGHEST else LibraryHarmonics
-        self.harmonics: torch.nn.Module = kind(function, dtype, device)
+        self.harmonics: Any = kind(function, dtype, device)
         self.radial_embedding = backbone.radial_embedding
         self.atomic_numbers: torch.Tensor
         self.register_buffer("atomic_numbers", backbone.atomic_numbers)

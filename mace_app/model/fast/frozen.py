@@ -29,7 +29,7 @@ class FrozenCore(torch.nn.Module):
         self.core = Core(backbone)
         parts = self.core.weights(backbone)
         self.parts: int = len(parts)
-        self.stored = torch.nn.ModuleList(
+        self.stored: Any = torch.nn.ModuleList(
             [
                 _Stored(index, name, value)
                 for index, part in enumerate(parts)

@@ -68,7 +68,7 @@ class Polynomials(torch.nn.Module):
         generator = torch.Generator().manual_seed(7)
         points = torch.randn((400, 3), generator=generator, dtype=torch.float64).to(device)
         points = points / torch.linalg.vector_norm(points, dim=1, keepdim=True)
-        values = function(torch.roll(points, -1, dims=-1)).cpu()
+        values: torch.Tensor = function(torch.roll(points, -1, dims=-1)).cpu()
         monomials = self._monomials(points).cpu()
         table = torch.zeros((monomials.shape[1], values.shape[1]), dtype=torch.float64)
         column = 0

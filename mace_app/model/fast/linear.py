@@ -118,9 +118,7 @@ class ElementLinear(torch.nn.Module):
             for offset, (rows, elements, columns), scale in self._parts
         ]
 
-    def forward(
-        self, weights: list[torch.Tensor], blocks: list[torch.Tensor], counts: list[int]
-    ) -> list[torch.Tensor]:
+    def forward(self, weights: list[torch.Tensor], blocks: list[torch.Tensor], counts: list[int]) -> list[torch.Tensor]:
         results: list[torch.Tensor] = []
         for output, dimension in enumerate(self.dimensions):
             total: list[torch.Tensor] = []

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
 import torch
@@ -105,6 +106,12 @@ def memory(device: torch.device) -> dict[str, Any]:
     """``memory_mb`` in 10⁶ bytes: of the GPU at its highest, or of this process."""
     if device.type == "cuda":
         return {"memory_mb": torch.cuda.max_memory_allocated(device) / 1e6}
+    return {"memory_mb": _this_process().memory_info().rss / 1e6}
+
+
+@cache
+def _this_process() -> Any:
+    """Making it costs several times what asking it does, and it is asked after every step."""
     import psutil
 
-    return {"memory_mb": psutil.Process().memory_info().rss / 1e6}
+    return psutil.Process()

@@ -6,7 +6,6 @@ turn, in processes of their own: Langevin dynamics of a periodic box of 198 atom
 molecules, one after the other. `--write` puts the table into docs/performance.md.
 """
 
-import argparse
 import json
 import os
 import subprocess

@@ -70,19 +70,10 @@ def _form(space: Workspace) -> None:
         chosen = models[
             st.selectbox("Model", names, format_func=lambda name: models[name][0], key="analysis-model", width=340)
         ]
-        which, head = "best", None
-        if isinstance(chosen[1], RunFolder):
-            last = (chosen[1].path / "checkpoints" / "last.safetensors").exists()
-            if last:
-                which = st.selectbox(
-                    "Weights", ["best", "last"], key="analysis-weights", width=120, help="Of which epoch."
-                )
-        else:
-            heads = list((chosen[1].facts() or {}).get("heads") or [])
-            if len(heads) > 1:
-                head = st.selectbox("Head", heads, format_func=str, key="analysis-head", width=160)
+        source = chosen[1]
+        asked_for = _weights(source) if isinstance(source, RunFolder) else _published_or_exported(source)
         datasets = {folder.id: folder.name for folder in space.datasets() if folder.mapping()}
-        options = [*([None] if isinstance(chosen[1], RunFolder) else []), *datasets]
+        options = [*([None] if isinstance(source, RunFolder) else []), *datasets]
         if not options:
             st.caption("A foundation model needs a data set whose keys have a meaning; see the Datasets page.")
             return
@@ -90,17 +81,56 @@ def _form(space: Workspace) -> None:
             "Structures",
             options,
             format_func=lambda identifier: OWN if identifier is None else datasets[identifier],
-            key=f"analysis-data-{len(options)}-{isinstance(chosen[1], RunFolder)}",
+            key=f"analysis-data-{len(options)}-{isinstance(source, RunFolder)}",
             width=340,
         )
         asked = st.button("Analyse", type="primary", icon=":material/scatter_plot:", key="analysis-start")
     if asked:
-        model = (
-            ModelChoice(run=chosen[1].id, which="last" if which == "last" else "best")
-            if isinstance(chosen[1], RunFolder)
-            else ModelChoice(foundation=chosen[1].id, head=head)
+        _request(space, asked_for, DataChoice(dataset=data))
+
+
+def _weights(run: RunFolder) -> ModelChoice:
+    """The best or the last weights of a run, or the file it exported."""
+    exported = run.path / "model.pt"
+    offered = ["best"]
+    if (run.path / "checkpoints" / "last.safetensors").exists():
+        offered.append("last")
+    if exported.exists():
+        offered.append("exported")
+    which = "best"
+    if len(offered) > 1:
+        which = st.selectbox(
+            "Weights",
+            offered,
+            key="analysis-weights",
+            width=130,
+            help="Of the best or the last epoch; or the exported file, as a simulation would run it.",
         )
-        _request(space, model, DataChoice(dataset=data))
+    if which == "exported":
+        return ModelChoice(file=str(exported))
+    return ModelChoice(run=run.id, which="last" if which == "last" else "best")
+
+
+def _published_or_exported(foundation: FoundationFolder) -> ModelChoice:
+    """A head of a foundation model, or a file exported from it."""
+    heads = list((foundation.facts() or {}).get("heads") or [])
+    exports = {export.name: export.path for export in foundation.exports() if export.path is not None}
+    file = None
+    if exports:
+        file = st.selectbox(
+            "File",
+            [None, *exports],
+            format_func=lambda name: "as published" if name is None else name,
+            key="analysis-file",
+            width=200,
+            help="The published file, or one that was exported from it, as a simulation would run it.",
+        )
+    if file is not None:
+        return ModelChoice(file=str(exports[file]))
+    head = None
+    if len(heads) > 1:
+        head = st.selectbox("Head", heads, format_func=str, key="analysis-head", width=160)
+    return ModelChoice(foundation=foundation.id, head=head)
 
 
 def _models(space: Workspace) -> dict[str, tuple[str, RunFolder | FoundationFolder]]:

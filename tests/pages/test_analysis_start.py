@@ -75,6 +75,19 @@ def test_an_analysis_is_begun_from_a_run_and_then_awaited(
     assert asked == [(ModelChoice(run=run.id, which="best"), DataChoice(dataset=None))]
 
 
+def test_last_weights_and_the_exported_file_can_be_analysed_too(
+    open_page: OpenPage, run: RunFolder, asked: list[tuple[ModelChoice, DataChoice | None]]
+) -> None:
+    (run.path / "checkpoints" / "last.safetensors").write_bytes(b"weights")
+    (run.path / "model.pt").write_bytes(b"a program")
+    app = open_page("analysis")
+    assert app.selectbox(key="analysis-weights").options == ["best", "last", "exported"]
+    app.selectbox(key="analysis-weights").set_value("exported").run()
+    app.button(key="analysis-start").click().run()
+    assert not app.exception
+    assert asked == [(ModelChoice(file=str(run.path / "model.pt")), DataChoice(dataset=None))]
+
+
 def test_what_is_at_work_is_shown_and_can_be_cancelled(open_page: OpenPage, run: RunFolder) -> None:
     folder = folder_of(run)
     folder.set_state("running")

@@ -38,6 +38,7 @@ class Polynomials(torch.nn.Module):
     coefficients: torch.Tensor
     signs: torch.Tensor
     components: torch.Tensor
+    parents: torch.Tensor
 
     sizes: list[int]
 

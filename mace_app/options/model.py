@@ -512,6 +512,15 @@ class ModelHypers(Options):
                     )
                 )
         kinds = {irrep.kind for irrep in hidden}
+        gated = "RealAgnosticResidualNonLinearInteractionBlock"
+        if "0o" in kinds and gated in (self.interaction, self.interaction_first):
+            found.append(
+                Problem(
+                    ("hidden_irreps",),
+                    "`0o` can't pass through the gates of the non-linear interaction block, which would spoil its "
+                    f"symmetry. Leave it out of `{self.hidden_irreps}`, or choose another interaction block.",
+                )
+            )
         for irrep in parse_irreps(self.edge_irreps) if self.edge_irreps else []:
             if irrep.kind not in kinds:
                 found.append(

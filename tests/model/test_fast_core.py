@@ -26,7 +26,7 @@ def architectures(draw: st.DrawFn) -> dict[str, Any]:
     kinds = ["0e", *draw(st.lists(st.sampled_from(["1o", "1e", "2e", "0o"]), unique=True, max_size=3))]
     layers = draw(st.integers(1, 3))
     correlation = draw(st.integers(1, 4))
-    highest = {1: 5, 2: 4, 3: 3, 4: 2}[correlation]
+    highest = {1: 5, 2: 4, 3: 2, 4: 1}[correlation]
     radial = draw(st.sampled_from(["bessel", "gaussian", "chebyshev"]))
     chosen = {
         "hidden_irreps": " + ".join(f"{channels}x{kind}" for kind in kinds),
@@ -119,6 +119,7 @@ def test_every_first_block(first: str, apply_cutoff: bool) -> None:
     "hypers",
     [
         {"interaction": "RealAgnosticAttResidual"},
+        {"correlation": 4, "max_ell": 2},
         {"correlation": 5, "max_ell": 1},
         {"max_ell": 6, "correlation": 1},
         {"hidden_irreps": "4x0e + 4x1o + 4x2e", "max_ell": 3, "correlation": 3},

@@ -271,6 +271,14 @@ def test_features_that_would_stay_zero_are_refused(irreps: str, max_ell: int, co
     assert list(problems) == ["model.hidden_irreps"] and "would stay zero" in problems["model.hidden_irreps"]
 
 
+@pytest.mark.parametrize("place", ["interaction", "interaction_first"])
+def test_pseudo_scalars_are_refused_where_gates_would_spoil_them(place: str) -> None:
+    """mace-torch fails at building such a model, with a bare assertion."""
+    block = "RealAgnosticResidualNonLinear"
+    problems = problems_with({"hidden_irreps": "4x0e + 4x0o", "num_interactions": 3, place: block})
+    assert list(problems) == ["model.hidden_irreps"] and "gates" in problems["model.hidden_irreps"]
+
+
 def test_products_beyond_mace_torchs_tables_are_refused_before_anyone_waits_for_them() -> None:
     assert "model.correlation" in problems_with({"max_ell": 4, "correlation": 3})
     assert "model.correlation" in problems_with({"max_ell": 2, "correlation": 5})

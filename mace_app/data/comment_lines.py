@@ -17,6 +17,7 @@ _PAIR = re.compile(rf'({_BARE})=(?:"([^"\\]+)"|({_BARE}))(?:\s+|$)')
 _DECIMAL = r"[-+]?[0-9]+\.[0-9]*(?:[eE][-+]?[0-9]+)?"
 _DECIMALS = re.compile(rf"[ ]*{_DECIMAL}(?:[ ]+{_DECIMAL})*[ ]*")
 _WHOLE = re.compile(r"[-+]?[0-9]{1,18}")
+_OF_NUMBERS = frozenset("+-0123456789 ")
 _LONGEST_REMEMBERED = 200
 _MOST_REMEMBERED = 4096
 
@@ -43,6 +44,8 @@ def read_comment(text: str) -> dict[str, Any]:
 def _value(key: str, text: str) -> Any:
     if key.lower() in UNPROCESSED_KEYS:
         return text
+    if text[0] not in _OF_NUMBERS:
+        return _other(key, text)
     if _DECIMALS.fullmatch(text):
         numbers = [float(part) for part in text.split()]
         if key in SPECIAL_3_3_KEYS:
@@ -50,6 +53,10 @@ def _value(key: str, text: str) -> Any:
         return np.array(numbers) if len(numbers) > 1 else np.float64(numbers[0])
     if key not in SPECIAL_3_3_KEYS and _WHOLE.fullmatch(text):
         return np.int64(text)
+    return _other(key, text)
+
+
+def _other(key: str, text: str) -> Any:
     value = _remembered(key, text) if len(text) < _LONGEST_REMEMBERED else _by_ase(key, text)
     return value.copy() if isinstance(value, np.ndarray | list) else value
 

@@ -31,7 +31,7 @@ class _Column:
     stop: int
 
 
-class _Lines:
+class Lines:
     """Lines of a binary stream with their numbers."""
 
     def __init__(self, stream: IO[bytes], path: Path) -> None:
@@ -53,21 +53,21 @@ class _Lines:
 
 def read_extxyz(stream: IO[bytes], path: Path, first_frame: int = 0, first_line: int = 1) -> Iterator[Frame]:
     """Every frame of an open file; DataError names frame and line of the first fault."""
-    lines = _Lines(stream, path)
+    lines = Lines(stream, path)
     lines.number = first_line - 1
     index = first_frame
-    while (count := _header(lines, index)) is not None:
+    while (count := read_header(lines, index)) is not None:
         yield _frame(lines, index, count)
         index += 1
 
 
 def frame_offsets(stream: IO[bytes], path: Path) -> list[tuple[int, int]]:
     """Byte offset and line number of every frame's first line."""
-    lines = _Lines(stream, path)
+    lines = Lines(stream, path)
     found: list[tuple[int, int]] = []
     while True:
         offset = stream.tell()
-        count = _header(lines, len(found))
+        count = read_header(lines, len(found))
         if count is None:
             return found
         found.append((offset, lines.number))
@@ -76,7 +76,7 @@ def frame_offsets(stream: IO[bytes], path: Path) -> list[tuple[int, int]]:
                 break
 
 
-def _header(lines: _Lines, index: int) -> int | None:
+def read_header(lines: Lines, index: int) -> int | None:
     """The declared number of atoms; None at the end of the file. Empty lines before it are skipped."""
     while True:
         line = lines.next()
@@ -100,7 +100,7 @@ def _header(lines: _Lines, index: int) -> int | None:
     raise DataError(f"{place}: the structure has no atoms. Remove it from the file.")
 
 
-def _frame(lines: _Lines, index: int, count: int) -> Frame:
+def _frame(lines: Lines, index: int, count: int) -> Frame:
     first_line = lines.number
     comment = lines.next()
     if comment is None:

@@ -97,7 +97,8 @@ class Crew:
                 f"{self._path}: the process that read the frames from {block.first} on ended unexpectedly (status "
                 f"{process.wait()}), perhaps for want of memory. Start again; what was prepared is kept."
             ) from None
-        self._free.put(process)
+        finally:
+            self._free.put(process)  # also one that is gone: who gets it learns so, and nobody waits for ever
         if isinstance(answer, BaseException):
             raise answer
         assert isinstance(answer, Chunk)

@@ -31,7 +31,11 @@ class ArrayWriter:
         self._bytes = 0
         if length is not None:
             self._stream: IO[bytes] = path.open("r+b")
-            self._go_on(path)
+            try:
+                self._go_on(path)
+            except BaseException:
+                self._stream.close()
+                raise
             return
         path.unlink(missing_ok=True)  # never write into a file that somebody has mapped
         self._stream = path.open("wb")
@@ -43,7 +47,6 @@ class ArrayWriter:
         row = self.dtype.itemsize * math.prod(self.shape)
         end = self._stream.tell() + self.length * row
         if dtype != self.dtype or shape[1:] != self.shape or path.stat().st_size < end:
-            self._stream.close()
             raise ValueError(f"{path} does not hold {self.length} rows")
         self._stream.truncate(end)
         self._stream.seek(end)
@@ -170,10 +173,14 @@ class PackWriter:
 
     def __init__(self, folder: Path, name: str, labels: Labels, state: Mapping[str, Any] | None = None) -> None:
         lengths = {} if state is None else state["lengths"]
-        self._writers = {
-            key: ArrayWriter(folder / f"{name}_{key}.npy", *entry, length=lengths.get(key))
-            for key, entry in layout_of(labels).items()
-        }
+        self._writers: dict[str, ArrayWriter] = {}
+        try:
+            for key, entry in layout_of(labels).items():
+                length = None if state is None else int(lengths[key])
+                self._writers[key] = ArrayWriter(folder / f"{name}_{key}.npy", *entry, length=length)
+        except BaseException:
+            self.abandon()
+            raise
         self._starts = {"atoms": 0, "edges": 0}
         self._groups: dict[str, int] = {}
         self._group_names = folder / f"{name}_groups.json"

@@ -21,7 +21,9 @@ from mace_app.data.blocks import Block
 from mace_app.data.chunks import Chunk, ChunkMaker, Task
 from mace_app.data.errors import DataError
 
-WORTH_STARTING = 16 << 20  # bytes of extended xyz; one process takes two to five seconds for them, and half a one to start
+WORTH_STARTING = (
+    16 << 20
+)  # bytes of extended xyz; one process takes two to five seconds for them, and half a one to start
 MOST_PROCESSES = 8  # more would wait for the one that writes; each takes about 60 MB
 _AHEAD = 2  # blocks for each process
 Request = tuple[Block, Collection[int] | None]

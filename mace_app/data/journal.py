@@ -1,11 +1,10 @@
 """How far an unfinished preparation has come, so that the next one of the same files and options goes on from there."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 
-from mace_app.files import read_json, write_json
+from mace_app.files import read_json, sync_folder, write_json
 
 FORMAT = 1
 EVERY_SECONDS = 5.0
@@ -25,7 +24,7 @@ class Journal:
             value = read_json(self.file)
             if (value["format"], value["fingerprint"]) == (FORMAT, self.fingerprint):
                 return value["note"]
-        except (OSError, ValueError, KeyError, TypeError, json.JSONDecodeError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
         return None
 
@@ -39,4 +38,13 @@ class Journal:
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        self.file.unlink(missing_ok=True)
+        """Before anything else is written into the files it speaks of."""
+        if self.file.exists():
+            self.file.unlink()
+            sync_folder(self.file.parent)
+
+
+def remove_notes(folder: Path) -> None:
+    """Of all roles, also of preparations that nobody will take up."""
+    for file in folder.glob("unfinished_*.json"):
+        file.unlink(missing_ok=True)

@@ -98,6 +98,7 @@ class Part:
                 return self._taken_up(note)
             except (OSError, ValueError, KeyError, TypeError, EOFError):
                 self.__post_init__()
+        self.journal.remove()
         return PackWriter(self.folder, self.role, self.layout)
 
     def _taken_up(self, note: Mapping[str, Any]) -> PackWriter:

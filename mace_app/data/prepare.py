@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from mace_app.data.checks import check_elements, check_listed
 from mace_app.data.errors import DataError
 from mace_app.data.graphs import GraphSet
-from mace_app.data.journal import Journal
+from mace_app.data.journal import Journal, remove_notes
 from mace_app.data.label_files import label_paths
 from mace_app.data.labels import labels_of
 from mace_app.data.packing import Pack
@@ -61,7 +61,6 @@ def prepare(
     for dataset in options.training_datasets:
         layout |= {label.name: (label.per_atom, label.shape) for label in labels_of(dataset)}
     warnings: list[str] = []
-    journals = {role: Journal(folder, role, fingerprint) for role in datasets}
     watch = partial(meter.watch, message="Reading structures, finding neighbours")
     parts = {
         role: Part(
@@ -72,7 +71,7 @@ def prepare(
             options.architecture.model.r_max,
             _chosen(role, options, own),
             StructureWeights(options.architecture.training.config_weights),
-            journals[role],
+            Journal(folder, role, fingerprint),
             may_lack,
             processes,
         ).read(watch, warnings)
@@ -90,8 +89,7 @@ def prepare(
         "warnings": warnings,
         "targets": {name: info.to_json() for name, info in targets.items()},
     }
-    for journal in journals.values():
-        journal.remove()
+    remove_notes(folder)
     save_manifest(folder, fingerprint, content)
     prepared = load_prepared(folder, fingerprint)
     assert prepared is not None

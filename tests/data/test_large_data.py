@@ -53,6 +53,11 @@ def two_sets(write: Write) -> RunOptions:
     return options(sets, validation_set=0.1, test_set=0.1)
 
 
+def with_cutoff(chosen: RunOptions, cutoff: float) -> RunOptions:
+    model = chosen.architecture.model.model_copy(update={"r_max": cutoff})
+    return chosen.model_copy(update={"architecture": chosen.architecture.model_copy(update={"model": model})})
+
+
 def content(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
@@ -205,6 +210,11 @@ def test_notes_that_do_not_fit_are_left_aside(write: Write, tmp_path: Path, monk
             prepare(chosen, folder, stop, processes=1)
         return folder / "unfinished_training.json"
 
+    def other_begun() -> None:
+        """Another preparation, stopped before its first note, has written into the files."""
+        with pytest.raises(KeyboardInterrupt):
+            prepare(with_cutoff(chosen, 1.5), folder, stop, processes=1)
+
     prepare(chosen, tmp_path / "fresh", processes=1)
     expected = content(tmp_path / "fresh")
     for damage in (
@@ -213,6 +223,7 @@ def test_notes_that_do_not_fit_are_left_aside(write: Write, tmp_path: Path, monk
         lambda note: note.write_text("{"),
         lambda note: note.write_text(note.read_text().replace('"coverage"', '"cover"')),
         lambda note: note.write_text(note.read_text().replace('"present"', '"absent"')),
+        lambda note: other_begun(),
         lambda note: None,
     ):
         damage(stopped())

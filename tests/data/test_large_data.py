@@ -198,7 +198,8 @@ def test_a_killed_preparation_goes_on_where_it_was_and_leaves_no_process(
 
 
 def test_notes_that_do_not_fit_are_left_aside(write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    chosen, folder = two_sets(write), tmp_path / "p"
+    chosen, folder = with_cutoff(two_sets(write), 1.2), tmp_path / "p"
+    monkeypatch.setattr("mace_app.data.packing._FLUSH_BYTES", 0)
 
     def stop(done: int, total: int, message: str) -> None:
         if message.startswith("Reading") and done > 0.4 * total:
@@ -213,7 +214,7 @@ def test_notes_that_do_not_fit_are_left_aside(write: Write, tmp_path: Path, monk
     def other_begun() -> None:
         """Another preparation, stopped before its first note, has written into the files."""
         with pytest.raises(KeyboardInterrupt):
-            prepare(with_cutoff(chosen, 1.5), folder, stop, processes=1)
+            prepare(with_cutoff(chosen, 3.0), folder, stop, processes=1)
 
     prepare(chosen, tmp_path / "fresh", processes=1)
     expected = content(tmp_path / "fresh")

@@ -1,8 +1,10 @@
 """Extended xyz files, frame by frame, with the exact place of every fault.
 
 ASE's own reader scans the whole file first, stops silently at an empty line, ignores surplus columns and names no line.
-The grammar of the comment line is ASE's (``comment_lines.py``). libAtoms' reader in C (``extxyz`` 0.4.6) takes two
-thirds of the time for ethanol molecules, but reads no stream, names no line, and cuts whole numbers to 32 bits.
+The grammar of the comment line is ASE's (``comment_lines.py``). Processor time for 10,000 structures of
+tests/benchmarks/large_data, ours, ASE 3.29 and libAtoms' reader in C (``extxyz`` 0.4.6): ethanol 0.42, 1.9 and 0.22 s,
+carbon with its long comments 0.73, 4.2 and 1.5 s. libAtoms' reads no stream, names no line and cuts whole numbers to 32
+bits, so it is not used.
 """
 
 from collections.abc import Iterator

@@ -19,10 +19,10 @@ SAME_PLACE = 1e-6
 
 def check_geometry(frame: Frame, path: Path, cutoff: float) -> None:
     """DataError unless positions and cell are finite and the cell fits the periodicity and isn't absurdly small."""
-    place = at(path, frame.index)
     for name, values in (("position", frame.positions), ("cell", frame.cell)):
-        wrong = ~(np.abs(values) < FARTHEST)
-        if wrong.any():
+        right = np.abs(values) < FARTHEST
+        if not right.all():
+            wrong, place = ~right, at(path, frame.index)
             where = f" of atom {int(np.argwhere(wrong)[0, 0])}" if name == "position" else ""
             shown = values[wrong][0]
             raise DataError(
@@ -30,18 +30,20 @@ def check_geometry(frame: Frame, path: Path, cutoff: float) -> None:
             )
     if not frame.periodic:
         return
-    if frame.volume < ZERO_VOLUME and np.linalg.matrix_rank(frame.cell[frame.pbc]) < frame.pbc.sum():
+    place, volume = at(path, frame.index), frame.volume
+    if volume < ZERO_VOLUME and np.linalg.matrix_rank(frame.cell[frame.pbc]) < frame.pbc.sum():
         raise DataError(
             f"{place}: the structure is periodic, but its cell vectors are zero or lie in a plane. Write the cell "
             '(`Lattice`), or `pbc="F F F"` for a molecule.'
         )
-    cell = complete_cell(np.where(frame.pbc[:, None], frame.cell, 0.0))
-    heights = 1 / np.linalg.norm(np.linalg.inv(cell), axis=0)
+    cell = frame.cell if frame.pbc.all() else complete_cell(np.where(frame.pbc[:, None], frame.cell, 0.0))
+    inverse = np.linalg.inv(cell)
+    heights = 1 / np.sqrt(np.square(inverse).sum(axis=0))
     images = float(np.prod(np.where(frame.pbc, 2 * np.ceil(cutoff / heights) + 1, 1.0)))
-    most = cutoff / heights[frame.pbc].min() + np.abs(frame.positions @ np.linalg.inv(cell))[:, frame.pbc].max()
+    most = cutoff / heights[frame.pbc].min() + np.abs(frame.positions @ inverse)[:, frame.pbc].max()
     if len(frame) ** 2 * images > MOST_PAIRS and _expected_pairs(frame, cell, cutoff, images) > MOST_PAIRS:
         raise DataError(
-            f"{place}: the cell of volume {frame.volume:.3g} is so small that atoms would have far too many neighbours "
+            f"{place}: the cell of volume {volume:.3g} is so small that atoms would have far too many neighbours "
             f"within {cutoff:g}. Check the unit of the cell, or remove the structure."
         )
     if most > FARTHEST_IMAGE:

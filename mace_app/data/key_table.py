@@ -74,15 +74,16 @@ class KeyColumn:
 
     def add(self, frame: int, ordinal: int, value: Any) -> None:
         """``ordinal`` counts the structures that are not isolated atoms."""
-        for missed in range(self._next, min(ordinal, self._next + MOST_FRAMES)):
-            self.missing.add(missed)
-        self.missing.count += max(0, ordinal - self._next - MOST_FRAMES)
+        if ordinal > self._next:
+            self._miss(ordinal)
         self._next = ordinal + 1
         self.count += 1
-        try:
-            values = np.asarray(value)
-        except ValueError:
-            values = np.asarray(None)
+        values = value
+        if not isinstance(value, np.ndarray | np.generic):
+            try:
+                values = np.asarray(value)
+            except ValueError:
+                values = np.asarray(None)
         kind = _KINDS.get(values.dtype.kind, "other")
         self.kinds[kind] += 1
         shape = values.shape[1:] if self.per_atom else values.shape
@@ -106,9 +107,13 @@ class KeyColumn:
         self.flush()
         if not self.kinds:
             self.kinds["absent"] = 0
-        for missed in range(self._next, min(ordinals, self._next + MOST_FRAMES)):
+        self._miss(ordinals)
+
+    def _miss(self, ordinal: int) -> None:
+        """All structures up to this one lack the key."""
+        for missed in range(self._next, min(ordinal, self._next + MOST_FRAMES)):
             self.missing.add(missed)
-        self.missing.count += max(0, ordinals - self._next - MOST_FRAMES)
+        self.missing.count += max(0, ordinal - self._next - MOST_FRAMES)
 
     def flush(self) -> None:
         if not self._waiting:

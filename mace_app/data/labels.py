@@ -1,6 +1,6 @@
 """From what stands beside a structure to label arrays of fixed shape."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -73,6 +73,18 @@ class Coverage:
     asymmetry: float = 0.0  # largest |T − Tᵀ|
     magnitude: float = 0.0  # largest |T|
 
+    def add(self, other: "Coverage") -> None:
+        """What was found in the structures after those of this one."""
+        self.present += other.present
+        self.written += other.written
+        self.frames += other.frames
+        self.nan_frames += other.nan_frames
+        self.zero_frames += other.zero_frames
+        self.masks += other.masks
+        self.masked_values += other.masked_values
+        self.asymmetry = max(self.asymmetry, other.asymmetry)
+        self.magnitude = max(self.magnitude, other.magnitude)
+
     @property
     def is_symmetric(self) -> bool:
         """Up to the digits a file holds."""
@@ -124,6 +136,12 @@ class LabelReader:
             coverage.present += 1
             found[label.name] = values
         return found
+
+    def add(self, coverage: Mapping[str, Coverage], known_keys: Collection[str]) -> None:
+        """What another reader found in the structures that come next."""
+        for name, found in coverage.items():
+            self.coverage[name].add(found)
+        self.known_keys.update(known_keys)
 
     def _values(self, label: Label, frame: Frame) -> NDArray[np.float64] | None:
         raw, from_results = _find(label, frame, self.path)

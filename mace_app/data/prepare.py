@@ -2,39 +2,44 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ase.data import chemical_symbols
 
-from mace_app.data.checks import check_distances, check_elements, check_geometry, check_listed
-from mace_app.data.errors import DataError, numbered
-from mace_app.data.frames import Frame, is_isolated_atom
+from mace_app.data.checks import check_elements, check_listed
+from mace_app.data.errors import DataError
 from mace_app.data.graphs import GraphSet
-from mace_app.data.label_files import beside, label_paths, read_structures
-from mace_app.data.labels import LabelReader, labels_of
-from mace_app.data.neighbours import Neighbours
-from mace_app.data.packing import Pack, PackWriter
+from mace_app.data.journal import Journal, remove_notes
+from mace_app.data.label_files import label_paths
+from mace_app.data.labels import labels_of
+from mace_app.data.packing import Pack
+from mace_app.data.part import Part, path_of
 from mace_app.data.prepared import FORMAT, MANIFEST, ROLES, Layout, PreparedData, load_prepared, save_manifest
 from mace_app.data.reading import Progress
-from mace_app.data.splits import check_chosen, divide, read_indices
+from mace_app.data.splits import divide, read_indices
 from mace_app.data.weights import StructureWeights, check_weights
 from mace_app.files import sha256_of
 from mace_app.options import DatasetOptions, IndicesOptions, RunOptions, TargetInfo
 
 
 def prepare(
-    options: RunOptions, folder: Path, progress: Progress | None = None, may_lack: Collection[Path] = ()
+    options: RunOptions,
+    folder: Path,
+    progress: Progress | None = None,
+    may_lack: Collection[Path] = (),
+    processes: int | None = None,
 ) -> PreparedData:
     """Everything training needs, packed under ``folder``; what lies there from the same files and options is reused.
 
     ``progress(done, total, message)`` counts bytes of the files. The files ``may_lack`` labels altogether, as for an
-    evaluation: what no structure has is said in the warnings, and the prepared sets are without it. Raises DataError
-    for what is wrong with the data and OptionsError for an option that these data can't serve (for example a weight for
-    forces that none has).
+    evaluation: what no structure has is said in the warnings, and the prepared sets are without it. Large extended xyz
+    files are read by as many ``processes`` as there are cores, unless their number is given. A preparation that was
+    cut short goes on where it was. Raises DataError for what is wrong with the data and OptionsError for an option that
+    these data can't serve (for example a weight for forces that none has).
     """
     folder = Path(folder)
     datasets = {"training": options.training_datasets}
@@ -42,7 +47,7 @@ def prepare(
         if isinstance(value, list):
             datasets[role] = value
     members = [dataset for role in datasets.values() for dataset in role]
-    paths = list(dict.fromkeys(path for dataset in members for path in (_path(dataset), *label_paths(dataset))))
+    paths = list(dict.fromkeys(path for dataset in members for path in (path_of(dataset), *label_paths(dataset))))
     meter = _Meter(paths, progress)
     hashes = {path: meter.sha256(path) for path in paths}
     fingerprint = _fingerprint(options, hashes, may_lack)
@@ -56,8 +61,9 @@ def prepare(
     for dataset in options.training_datasets:
         layout |= {label.name: (label.per_atom, label.shape) for label in labels_of(dataset)}
     warnings: list[str] = []
+    watch = partial(meter.watch, message="Reading structures, finding neighbours")
     parts = {
-        role: _Part(
+        role: Part(
             role,
             own,
             folder,
@@ -65,144 +71,40 @@ def prepare(
             options.architecture.model.r_max,
             _chosen(role, options, own),
             StructureWeights(options.architecture.training.config_weights),
+            Journal(folder, role, fingerprint),
             may_lack,
-        ).read(meter, warnings)
+            processes,
+        ).read(watch, warnings)
         for role, own in datasets.items()
     }
     content, targets = _divide(options, parts, folder, layout, warnings)
+    structures = {
+        path: count
+        for part in parts.values()
+        for dataset, count in zip(part.datasets, part.structures, strict=True)
+        for path in (path_of(dataset), *label_paths(dataset))
+    }
     content |= {
-        "files": [{"path": str(path), "sha256": hashes[path], "structures": meter.structures[path]} for path in paths],
+        "files": [{"path": str(path), "sha256": hashes[path], "structures": structures[path]} for path in paths],
         "warnings": warnings,
         "targets": {name: info.to_json() for name, info in targets.items()},
     }
+    remove_notes(folder)
     save_manifest(folder, fingerprint, content)
     prepared = load_prepared(folder, fingerprint)
     assert prepared is not None
     return prepared
 
 
-@dataclass
-class _Part:
-    """The files of one role on their way into one pack."""
-
-    role: str
-    datasets: Sequence[DatasetOptions]
-    folder: Path
-    layout: Layout
-    cutoff: float
-    chosen: Sequence[frozenset[int] | None]  # of each data set, the frames to use; None for all
-    weights: StructureWeights
-    may_lack: Collection[Path] = ()
-    positions: list[list[int]] = field(default_factory=list)  # of each data set, those of packed structures
-    isolated: frozenset[int] = frozenset()
-    atom_values: dict[str, dict[int, float]] = field(default_factory=dict)
-    symmetric: dict[str, bool] = field(default_factory=dict)  # of tensors: whether all labels equal their transposes
-    total: int = 0
-
-    @property
-    def paths(self) -> list[Path]:
-        return [_path(dataset) for dataset in self.datasets]
-
-    def read(self, meter: "_Meter", warnings: list[str]) -> "_Part":
-        writer = PackWriter(self.folder, self.role, self.layout)
-        try:
-            self._read(writer, meter, warnings)
-        except BaseException:
-            writer.abandon()
-            raise
-        writer.close()
-        return self
-
-    def _read(self, writer: PackWriter, meter: "_Meter", warnings: list[str]) -> None:
-        neighbours = Neighbours(self.cutoff)
-        atoms: list[tuple[int, int, Frame]] = []  # data set, position, frame
-        readers = [LabelReader(beside(dataset), _path(dataset) in self.may_lack) for dataset in self.datasets]
-        watch = partial(meter.watch, message="Reading structures, finding neighbours")
-        for number, (dataset, reader) in enumerate(zip(self.datasets, readers, strict=True)):
-            first = self.total
-            self.positions.append([])
-            for frame in self._frames(number, dataset, watch, meter):
-                if is_isolated_atom(frame):
-                    atoms.append((number, first + frame.index, frame))
-                else:
-                    self._append(writer, neighbours, reader, number, first + frame.index, frame)
-        if writer.length == 0:
-            for number, position, frame in atoms:
-                self._append(writer, neighbours, readers[number], number, position, frame)
-        elif atoms:
-            self.isolated = frozenset(position for _, position, _ in atoms)
-            self._read_atoms(atoms, warnings)
-        self._check(readers, warnings)
-        if self.role == "training":
-            self.weights.check(self.paths, [frame for _, _, frame in atoms], warnings)
-
-    def _check(self, readers: Sequence[LabelReader], warnings: list[str]) -> None:
-        for reader, kept in zip(readers, self.positions, strict=True):
-            if kept:
-                reader.check(warnings)
-            for label in reader.labels:
-                if label.may_be_symmetric:
-                    here = reader.coverage[label.name].is_symmetric
-                    self.symmetric[label.name] = here and self.symmetric.get(label.name, True)
-
-    def _frames(
-        self, number: int, dataset: DatasetOptions, watch: Callable[[Path], Callable[[int], None]], meter: "_Meter"
-    ) -> Iterator[Frame]:
-        """The frames of a data set that are used; all of them are counted."""
-        chosen, count = self.chosen[number], 0
-        for frame in read_structures(dataset, watch):
-            count = frame.index + 1
-            if chosen is None or frame.index in chosen:
-                yield frame
-        check_chosen(chosen, count, _path(dataset))
-        meter.structures |= dict.fromkeys((_path(dataset), *label_paths(dataset)), count)
-        self.total += count
-
-    def _append(
-        self, writer: PackWriter, neighbours: Neighbours, reader: LabelReader, number: int, position: int, frame: Frame
-    ) -> None:
-        check_geometry(frame, reader.path, self.cutoff)
-        labels = reader.read(frame)
-        senders, receivers, shifts, distances = neighbours(frame.positions, frame.cell, frame.pbc)
-        check_distances(frame, reader.path, senders, receivers, distances)
-        weight = self.weights.read(frame, reader.path)
-        writer.append(frame, (number, frame.index), (senders, receivers, shifts), labels, weight)
-        self.positions[number].append(position)
-
-    def _read_atoms(self, atoms: list[tuple[int, int, Frame]], warnings: list[str]) -> None:
-        """Values of free atoms for the baseline; only the training files' are used."""
-        readers = [LabelReader(beside(dataset)) for dataset in self.datasets]
-        without = []
-        for number, position, frame in atoms:
-            element = int(frame.numbers[0])
-            scalars = {
-                name: float(values.reshape(-1)[0])
-                for name, values in readers[number].read(frame).items()
-                if values.size == 1 and name in self.datasets[number].targets
-            }
-            if not scalars:
-                without.append(position)
-            for name, value in scalars.items():
-                known = self.atom_values.setdefault(name, {})
-                if abs(known.setdefault(element, value) - value) > 1e-6 * max(1.0, abs(value)):
-                    warnings.append(
-                        f"{readers[number].path}: the isolated atom {chemical_symbols[element]} in frame {frame.index} "
-                        f"has `{name}` {value:g}, but {known[element]:g} was read before; the first is used."
-                    )
-        if without:
-            warnings.append(
-                f"The isolated atoms in the frames {numbered(without)} of the {self.role} files carry no scalar label; "
-                "they are left out."
-            )
-
-
 def _divide(
-    options: RunOptions, parts: Mapping[str, _Part], folder: Path, layout: Layout, warnings: list[str]
+    options: RunOptions, parts: Mapping[str, Part], folder: Path, layout: Layout, warnings: list[str]
 ) -> tuple[dict[str, Any], dict[str, TargetInfo]]:
     """Split, decide what is "used if found", check elements. Returns the manifest's content and the targets."""
     train = parts["training"]
+    packs = {role: Pack(folder, role, layout) for role in parts}
+    positions = {role: part.positions(packs[role]) for role, part in parts.items()}
     splits, said = divide(
-        train.positions,
+        positions["training"],
         train.total,
         None if isinstance(options.validation, list) else options.validation,
         None if isinstance(options.test, list) else options.test,
@@ -213,14 +115,10 @@ def _divide(
     warnings += said
     for role in ("validation", "test"):
         if role in parts:
-            splits[role] = [position for dataset in parts[role].positions for position in dataset]
+            splits[role] = [position for dataset in positions[role] for position in dataset]
     source = {role: role if role in parts else "training" for role in ROLES}
-    row_of = {
-        role: {position: row for row, position in enumerate(p for dataset in part.positions for p in dataset)}
-        for role, part in parts.items()
-    }
-    rows = {role: [row_of[source[role]][position] for position in splits[role]] for role in ROLES}
-    packs = {role: Pack(folder, role, layout) for role in parts}
+    all_positions = {role: np.concatenate([np.asarray(p, dtype=np.int64) for p in positions[role]]) for role in parts}
+    rows = {role: np.searchsorted(all_positions[source[role]], splits[role]) for role in ROLES}
     sets = {role: GraphSet(packs[source[role]], rows[role]) for role in ROLES}
     if options.architecture.training.num_epochs > 0:
         for role in ("training", "validation"):
@@ -244,7 +142,7 @@ def _divide(
         "labels": {label: layout[label] for label in layout if label in used and label in found},
         "packs": list(parts),
         "source": source,
-        "rows": rows,
+        "rows": {role: rows[role].tolist() for role in ROLES},
         "splits": splits,
         "atomic_types": atomic_types,
         "isolated_atoms": {
@@ -257,7 +155,7 @@ def _divide(
 
 def _atomic_types(
     options: RunOptions,
-    parts: Mapping[str, _Part],
+    parts: Mapping[str, Part],
     source: Mapping[str, str],
     sets: Mapping[str, GraphSet],
     warnings: list[str],
@@ -281,13 +179,12 @@ def _atomic_types(
 
 
 class _Meter:
-    """Progress in bytes over all files, and the structures counted on the way."""
+    """Progress in bytes over all files."""
 
     def __init__(self, paths: Sequence[Path], progress: Progress | None) -> None:
         self.progress = progress
         self.sizes = {path: _size(path) for path in paths}
         self.total = sum(self.sizes.values())
-        self.structures: dict[Path, int] = {}
         self._before: dict[str, int] = {}
 
     def sha256(self, path: Path) -> str:
@@ -323,10 +220,6 @@ def _chosen(role: str, options: RunOptions, datasets: Sequence[DatasetOptions]) 
         None if dataset.indices is None else frozenset(read_indices(dataset.indices, role)) | picked
         for dataset in datasets
     ]
-
-
-def _path(dataset: DatasetOptions) -> Path:
-    return Path(dataset.systems.read_from)
 
 
 def _size(path: Path) -> int:

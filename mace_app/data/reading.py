@@ -22,6 +22,7 @@ Progress = Callable[[int, int, str], None]
 """``progress(done, total, message)``; total is 0 where it isn't known."""
 
 _OPENERS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+DAMAGED = (OSError, EOFError, lzma.LZMAError, zlib.error)  # what reading a compressed file may raise
 _PEEK = 4096
 _REPORT_EVERY = 50
 
@@ -32,27 +33,32 @@ def read_frames(path: Path | str, progress: Callable[[int], None] | None = None)
     Raises DataError for a file that is missing, empty, of an unknown format or broken, with frame and line.
     """
     path = Path(path)
-    name = _kind(path)
+    name = kind_of(path)
     frames = _xyz_frames(path, progress) if name == "extxyz" else read_other(path, name)
     index = -1
     for index, frame in enumerate(frames):  # noqa: B007 - the last value tells an empty file from others
         yield frame
     if index < 0:
-        raise DataError(f"{path}: there are no structures in the file. Choose another one.")
+        raise empty_file(path)
     if progress is not None:
         progress(path.stat().st_size)
 
 
 def _xyz_frames(path: Path, progress: Callable[[int], None] | None) -> Iterator[Frame]:
-    with path.open("rb") as raw, _uncompressed(raw, path) as stream:
+    with path.open("rb") as raw, uncompressed(raw, path) as stream:
         for frame in read_extxyz(stream, path):
             yield frame
             if progress is not None and frame.index % _REPORT_EVERY == 0:
                 progress(raw.tell())
 
 
+def empty_file(path: Path) -> DataError:
+    return DataError(f"{path}: there are no structures in the file. Choose another one.")
+
+
 @contextmanager
-def _uncompressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+def uncompressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """What a file holds; DataError where its compression is damaged."""
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None:
         yield raw
@@ -60,18 +66,18 @@ def _uncompressed(raw: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
     try:
         with opener(raw, "rb") as stream:
             yield stream
-    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+    except DAMAGED as error:
         raise DataError(f"{path}: the compressed file is damaged ({error}). Copy it again.") from error
 
 
-def _kind(path: Path) -> str:
+def kind_of(path: Path) -> str:
     """``extxyz`` or the name of another format; DataError for what is no readable file."""
     if not path.exists():
         raise DataError(f"{path}: there is no such file. Check the path.")
     if not path.is_file():
         raise DataError(f"{path}: this is no file. Name the file with the structures.")
     try:
-        with path.open("rb") as raw, _uncompressed(raw, path) as stream:
+        with path.open("rb") as raw, uncompressed(raw, path) as stream:
             head = stream.read(_PEEK)
     except OSError as error:
         raise DataError(f"{path}: the file can't be opened ({error.strerror}). Check its permissions.") from error
@@ -102,7 +108,7 @@ def frame_of(source: DatasetOptions | Path | str, index: int) -> Atoms:
     path = path_of(source)
     if index < 0:
         raise DataError(f"{at(path, index)}: frames are counted from 0.")
-    if _kind(path) != "extxyz" or path.suffix.lower() in _OPENERS:
+    if kind_of(path) != "extxyz" or path.suffix.lower() in _OPENERS:
         for frame in read_frames(path):
             if frame.index == index:
                 return frame.to_atoms()

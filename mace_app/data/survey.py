@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -118,8 +119,7 @@ class Survey:
             self._measure_cell(frame)
 
     def _count_elements(self, frame: Frame) -> None:
-        elements, counts = np.unique(frame.numbers, return_counts=True)
-        composition = tuple(zip(elements.tolist(), counts.tolist(), strict=True))
+        composition = _composition(frame.numbers.tobytes())
         for element, count in composition:
             self.element_atoms[element] += count
             self.element_structures[element] += 1
@@ -223,6 +223,13 @@ class Survey:
         for column in self.table.columns.values():
             column.isolated = 0
         self.isolated, self.isolated_count = [], 0
+
+
+@lru_cache(1024)
+def _composition(numbers: bytes) -> tuple[tuple[int, int], ...]:
+    """Elements with their counts; the same atoms in the same order come again and again."""
+    elements, counts = np.unique(np.frombuffer(numbers, dtype=np.int64), return_counts=True)
+    return tuple(zip(elements.tolist(), counts.tolist(), strict=True))
 
 
 def _formula(composition: tuple[tuple[int, int], ...]) -> str:

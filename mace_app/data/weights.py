@@ -38,6 +38,14 @@ class StructureWeights:
         self.zero += weight == 0
         return weight
 
+    def add(self, other: "StructureWeights") -> None:
+        """What was counted for the structures that come next."""
+        for kind, count in other.types.items():
+            self.types[kind] = self.types.get(kind, 0) + count
+        self.given += other.given
+        self.zero += other.zero
+        self.structures += other.structures
+
     def check(self, paths: Sequence[Path], isolated: Sequence[Frame], warnings: list[str]) -> None:
         """After the last structure of the training files: DataError for a type that none has."""
         place = ", ".join(str(path) for path in paths)

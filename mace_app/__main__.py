@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mace_app.jobs import RunFolder
     from mace_app.tasks.foundation_command import Wanted
+    from mace_app.tasks.launching import Place
 
 DESCRIPTION = "Train, check and export MACE potentials. The browser app starts with `streamlit run app.py`."
 FAILED = 2
@@ -138,6 +140,7 @@ def parser() -> argparse.ArgumentParser:
         description="Do the work of the folder of a run, a foundation model or an analysis; started by the supervisor.",
     )
     work.add_argument("folder", type=Path)
+    work.add_argument("--aloud", action="store_true", help="show the log, as train does")
     _threads(work)
     work.set_defaults(call=work_)
     return root
@@ -160,6 +163,9 @@ def train_(arguments: argparse.Namespace) -> int:
     from mace_app.options import load_options
     from mace_app.tasks.folders import continued_run, new_run, resume_hint
 
+    follower = _follower(arguments)
+    if follower is not None:
+        return follower
     if arguments.resume:
         run = continued_run(arguments.options, arguments.output)
     else:
@@ -172,6 +178,25 @@ def train_(arguments: argparse.Namespace) -> int:
     if run.info().state in ("stopped", "interrupted"):
         print(resume_hint(run), file=sys.stderr)
     return outcome
+
+
+def _follower(arguments: argparse.Namespace) -> int | None:
+    """What srun started beside the first process makes no run folder but waits to be told of one; None for others."""
+    if int(os.environ.get("SLURM_PROCID", "0")) == 0:
+        return None
+    from mace_app.jobs import RunFolder
+    from mace_app.options import load_options
+    from mace_app.tasks.launching import place_of
+
+    given = arguments.options
+    options = RunFolder(given).options() if given.is_dir() else load_options(given)
+    training = options.architecture.training
+    place = place_of(os.environ, training.distributed_port) if training.distributed else None
+    if place is None:
+        return None
+    from mace_app.tasks.group import follow
+
+    return follow(place, arguments.threads)
 
 
 def work_(arguments: argparse.Namespace) -> int:
@@ -188,7 +213,7 @@ def work_(arguments: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(outcome)  # all is written; taking large models apart would make the next job wait for seconds
     try:
-        return _train(arguments.folder, arguments, quiet=True)
+        return _train(arguments.folder, arguments, quiet=not arguments.aloud)
     finally:
         look_after_neighbours(arguments.folder)
 
@@ -212,19 +237,62 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     from mace_app.jobs import RunFolder
     from mace_app.jobs.endings import DISK_FULL_STATUS
     from mace_app.jobs.errors import DiskFull
+
+    run = RunFolder(folder)
+    place = _place(run)
+    if place is None:
+        launched = _launched(run, arguments, quiet)
+        if launched is not None:
+            return launched
+    elif place.rank > 0:
+        from mace_app.tasks.group import follow
+
+        return follow(place, arguments.threads)
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
 
     terminal = None if quiet else Terminal()
     try:
-        outcome = train_run(RunFolder(folder), terminal, arguments.threads, arguments.written)
+        written = arguments.written if place is None or place.command is None else place.command
+        outcome = train_run(run, terminal, arguments.threads, written, place)
     except DiskFull as error:
         print(error, file=sys.stderr)
         return DISK_FULL_STATUS
     finally:
         if terminal is not None:
             terminal.close()
+    if place is not None and place.launcher is not None:
+        return 0  # the launcher reads how it ended; torchrun would say much about another status
     return FAILED if outcome in ("failed", "interrupted") else 0
+
+
+def _place(run: "RunFolder") -> "Place | None":
+    """Which process of a training in several this is; None if its options ask for no such thing."""
+    from mace_app.jobs import JobsError
+    from mace_app.options import OptionsError
+    from mace_app.tasks.launching import place_of
+
+    try:
+        training = run.options().architecture.training
+    except (JobsError, OptionsError):
+        return None  # said where a run's failures are said
+    return place_of(os.environ, training.distributed_port) if training.distributed else None
+
+
+def _launched(run: "RunFolder", arguments: argparse.Namespace, quiet: bool) -> int | None:
+    """Train in several processes, if the options want that; None if not."""
+    from mace_app.jobs import JobsError
+    from mace_app.options import OptionsError
+    from mace_app.tasks.launching import launch, local_processes
+
+    try:
+        options = run.options()
+    except (JobsError, OptionsError):
+        return None
+    count = local_processes(options, os.environ)
+    if count == 1:
+        return None
+    return 0 if launch(run, options, count, arguments.written, arguments.threads, quiet) else FAILED
 
 
 def export_(arguments: argparse.Namespace) -> int:

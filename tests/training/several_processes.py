@@ -72,7 +72,7 @@ class Team:
             self.members.append(member)
 
     def call(self, function, *arguments, answering=None):
-        """The result of each process, or of the first ``answering``; AssertionError with the traceback of one that failed."""
+        """What each process gives, or the first ``answering`` do; AssertionError with the traceback of a failed one."""
         self.calls += 1
         for pipe in self.pipes:
             pipe.send((function, arguments, f"file://{self.folder.name}/{self.calls}"))

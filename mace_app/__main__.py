@@ -163,9 +163,7 @@ def train_(arguments: argparse.Namespace) -> int:
     from mace_app.options import load_options
     from mace_app.tasks.folders import continued_run, new_run, resume_hint
 
-    follower = _follower(arguments)
-    if follower is not None:
-        return follower
+    _follow_if_not_first(arguments)
     if arguments.resume:
         run = continued_run(arguments.options, arguments.output)
     else:
@@ -180,10 +178,10 @@ def train_(arguments: argparse.Namespace) -> int:
     return outcome
 
 
-def _follower(arguments: argparse.Namespace) -> int | None:
-    """What srun started beside the first process makes no run folder but waits to be told of one; None for others."""
+def _follow_if_not_first(arguments: argparse.Namespace) -> None:
+    """What srun started beside the first process makes no run folder: it waits to be told of one, and ends here."""
     if int(os.environ.get("SLURM_PROCID", "0")) == 0:
-        return None
+        return
     from mace_app.jobs import RunFolder
     from mace_app.options import load_options
     from mace_app.tasks.launching import place_of
@@ -193,10 +191,10 @@ def _follower(arguments: argparse.Namespace) -> int | None:
     training = options.architecture.training
     place = place_of(os.environ, training.distributed_port) if training.distributed else None
     if place is None:
-        return None
+        return
     from mace_app.tasks.group import follow
 
-    return follow(place, arguments.threads)
+    follow(place, arguments.threads)
 
 
 def work_(arguments: argparse.Namespace) -> int:
@@ -247,13 +245,16 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     elif place.rank > 0:
         from mace_app.tasks.group import follow
 
-        return follow(place, arguments.threads)
+        follow(place, arguments.threads)
+    from mace_app.tasks.launching import end_with
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
 
     terminal = None if quiet else Terminal()
     try:
         written = arguments.written if place is None or place.command is None else place.command
+        if place is not None:
+            end_with(place.launcher)
         outcome = train_run(run, terminal, arguments.threads, written, place)
     except DiskFull as error:
         print(error, file=sys.stderr)
@@ -262,7 +263,9 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
         if terminal is not None:
             terminal.close()
     if place is not None and place.launcher is not None:
-        return 0  # the launcher reads how it ended; torchrun would say much about another status
+        from mace_app.tasks.group import leave
+
+        leave(0)  # the launcher reads how it ended; torchrun would say much about another status
     return FAILED if outcome in ("failed", "interrupted") else 0
 
 

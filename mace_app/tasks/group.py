@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import sys
 import traceback
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
@@ -26,7 +28,6 @@ from mace_app.training.recorder import Silent
 
 def join(place: Place) -> None:
     """Meet the other processes. The addresses are in the environment, where torchrun or ``place_of`` put them."""
-    end_with(place.launcher)
     if os.environ.get("MASTER_ADDR") in ("127.0.0.1", "localhost"):
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     try:
@@ -101,13 +102,25 @@ def _share(box: list[dict[str, str] | None] | list[dict[str, str]]) -> None:
         raise ProcessLost(error) from error
 
 
-def follow(place: Place, threads: int | None) -> int:
-    """The life of every process but the first: prepare as it says, train with it. The status to end with.
+def follow(place: Place, threads: int | None) -> NoReturn:
+    """The life of every process but the first: prepare as it says, train with it, end.
 
     What goes wrong here alone is written into the run, and the first ends when this process does.
     """
+    leave(_follow(place, threads))
+
+
+def leave(status: int) -> NoReturn:
+    """End at once: what connects the processes has threads of its own, which an ordinary end aborts."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def _follow(place: Place, threads: int | None) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the first decides, and tells
+    end_with(place.launcher)
     set_threads(threads)
     run: RunFolder | None = None
     try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from mace_app.jobs import RunFolder
+from mace_app.jobs import Failure, RunFolder
 from mace_app.jobs.devices import detect_devices
 from mace_app.jobs.processes import ProcessIdentity, python_command
 from mace_app.jobs.run_state import FINAL_STATES
@@ -126,7 +126,7 @@ def launch(
     info = run.info()
     if info.state not in FINAL_STATES:
         reason = "A process of the training ended without a word. Resume continues from the last checkpoint."
-        run.conclude("interrupted", reason, info.process)
+        run.conclude("interrupted", reason, info.process, Failure("killed"))
     return run.info().state in ("finished", "stopped")
 
 
@@ -147,6 +147,10 @@ def end_with(launcher: ProcessIdentity | None) -> None:
     no signal to the launcher's group reaches it."""
     if launcher is None:
         return
+    # torchrun ends all when one fails. What a person asks for reaches the launcher; the first one's last words must
+    # not be cut short.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     def watch() -> None:
         while launcher.alive():

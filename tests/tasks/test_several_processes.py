@@ -27,11 +27,23 @@ def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "MACE_APP_PROCESSES": "2", "PYTHONPATH": str(REPOSITORY), **more}
 
 
-def train(file: Path, folder: Path, *more: str, **variables: str) -> subprocess.Popen:
-    command = [sys.executable, "-m", "mace_app", "train", str(file), "-o", str(folder), "--threads", "1", *more]
-    return subprocess.Popen(
-        command, cwd=REPOSITORY, env=environment(**variables), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+@pytest.fixture
+def train():
+    """``train(options, folder, *more, **variables)`` starts the command; nothing of it is left after the test."""
+    started = []
+
+    def train_(file: Path, folder: Path, *more: str, **variables: str) -> subprocess.Popen:
+        command = [sys.executable, "-m", "mace_app", "train", str(file), "-o", str(folder), "--threads", "1", *more]
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started.append(subprocess.Popen(command, cwd=REPOSITORY, env=environment(**variables), **pipes))
+        return started[-1]
+
+    yield train_
+    for process in started:
+        process.kill()  # its members end with it
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            pipe.close()
 
 
 @pytest.fixture
@@ -59,7 +71,7 @@ def all_gone(processes: list[psutil.Process], seconds: float) -> bool:
     return not psutil.wait_procs(processes, timeout=seconds)[1]
 
 
-def test_one_command_trains_in_two_processes_as_in_one(tmp_path, capsys):
+def test_one_command_trains_in_two_processes_as_in_one(tmp_path, capsys, train):
     data = write_waters(tmp_path / "data.xyz", 20)
     value = options(data, num_epochs=3, batch_size=5) | FAST
     alone, pair = tmp_path / "alone", tmp_path / "pair"
@@ -83,7 +95,7 @@ def test_one_command_trains_in_two_processes_as_in_one(tmp_path, capsys):
     assert sorted(path.name for path in alone.iterdir()) == sorted(path.name for path in pair.iterdir())
 
 
-def test_a_stop_is_heeded_by_all_and_a_killed_launcher_takes_them_along(tmp_path, long):
+def test_a_stop_is_heeded_by_all_and_a_killed_launcher_takes_them_along(tmp_path, long, train):
     folder = tmp_path / "run"
     process = train(long, folder)
     members = wait_for_epoch(folder, process)
@@ -106,7 +118,7 @@ def test_a_stop_is_heeded_by_all_and_a_killed_launcher_takes_them_along(tmp_path
     assert all_gone(members, 5)
 
 
-def test_when_one_process_is_killed_the_run_says_so_and_can_go_on(tmp_path, long):
+def test_when_one_process_is_killed_the_run_says_so_and_can_go_on(tmp_path, long, train):
     folder = tmp_path / "run"
     process = train(long, folder)
     members = [member for member in wait_for_epoch(folder, process) if "work" in member.cmdline()]
@@ -120,7 +132,7 @@ def test_when_one_process_is_killed_the_run_says_so_and_can_go_on(tmp_path, long
     assert all_gone(members, 5)
 
 
-def test_bad_data_are_told_once(tmp_path):
+def test_bad_data_are_told_once(tmp_path, train):
     data = tmp_path / "data.xyz"
     data.write_text("nonsense\n")
     file = write_options(tmp_path / "options.yaml", options(data, distributed=True))
@@ -132,7 +144,7 @@ def test_bad_data_are_told_once(tmp_path):
     assert told.count("Failed:") == 1 and "Traceback" not in told
 
 
-def test_what_srun_starts_finds_together_and_makes_one_run(tmp_path):
+def test_what_srun_starts_finds_together_and_makes_one_run(tmp_path, train):
     data = write_waters(tmp_path / "data.xyz", 16)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|foundation|evaluate|analyse|inspect|options|runs``.
+"""The command line: ``python -m mace_app train|export|foundation|evaluate|analyse|inspect|options|sbatch|runs``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -129,6 +129,26 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
     options.set_defaults(call=options_)
 
+    sbatch = commands.add_parser(
+        "sbatch", help="a SLURM job that trains, to edit or to hand in", description=sbatch_.__doc__
+    )
+    sbatch.add_argument("options", type=Path, help="options.yaml")
+    sbatch.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="run folder")
+    sbatch.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (%(default)s)")
+    sbatch.add_argument(
+        "--tasks", type=int, default=1, metavar="N", help="processes on each machine, with a GPU each (%(default)s)"
+    )
+    sbatch.add_argument("--no-gpus", action="store_true", help="train on CPUs")
+    sbatch.add_argument("--cpus", type=int, default=4, metavar="N", help="cores for each process (%(default)s)")
+    sbatch.add_argument("--time", default="24:00:00", help="as sbatch reads it (%(default)s)")
+    sbatch.add_argument("--partition", metavar="NAME")
+    sbatch.add_argument("--account", metavar="NAME")
+    sbatch.add_argument(
+        "--file", type=Path, metavar="FILE", help="file to write (default: beside the run folder, FOLDER.sbatch)"
+    )
+    sbatch.add_argument("--submit", action="store_true", help="hand it in at once, through submitit")
+    sbatch.set_defaults(call=sbatch_)
+
     from mace_app.jobs.command import add_arguments
 
     runs = commands.add_parser("runs", help="the runs and the queue of a workspace", description=runs_.__doc__)
@@ -180,7 +200,7 @@ def train_(arguments: argparse.Namespace) -> int:
 
 def _follow_if_not_first(arguments: argparse.Namespace) -> None:
     """What srun started beside the first process makes no run folder: it waits to be told of one, and ends here."""
-    if int(os.environ.get("SLURM_PROCID", "0")) == 0:
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
         return
     from mace_app.jobs import RunFolder
     from mace_app.options import load_options
@@ -192,9 +212,9 @@ def _follow_if_not_first(arguments: argparse.Namespace) -> None:
     place = place_of(os.environ, training.distributed_port) if training.distributed else None
     if place is None:
         return
-    from mace_app.tasks.group import follow
+    from mace_app.tasks.group import follow, leave
 
-    follow(place, arguments.threads)
+    leave(follow(place, arguments.threads))
 
 
 def work_(arguments: argparse.Namespace) -> int:
@@ -243,9 +263,9 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
         if launched is not None:
             return launched
     elif place.rank > 0:
-        from mace_app.tasks.group import follow
+        from mace_app.tasks.group import follow, leave
 
-        follow(place, arguments.threads)
+        leave(follow(place, arguments.threads))
     from mace_app.tasks.launching import end_with
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
@@ -423,6 +443,31 @@ def options_(arguments: argparse.Namespace) -> int:
     else:
         arguments.output.write_text(text, encoding="utf-8")
         print(f"Options: {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def sbatch_(arguments: argparse.Namespace) -> int:
+    """Write a batch script for SLURM that trains as an options file says, in one or more processes. Handed in again it
+    continues the run. With --submit the job is handed in at once instead, through the package submitit."""
+    from mace_app.tasks.slurm import SlurmJob, submit, write_script
+
+    job = SlurmJob(
+        arguments.options,
+        arguments.output,
+        nodes=arguments.nodes,
+        tasks=arguments.tasks,
+        gpus=not arguments.no_gpus,
+        cpus=arguments.cpus,
+        time=arguments.time,
+        partition=arguments.partition,
+        account=arguments.account,
+    )
+    if arguments.submit:
+        print(f"Job {submit(job).job_id}; run folder: {arguments.output}")
+        return 0
+    file = arguments.file or arguments.output.with_name(f"{arguments.output.name}.sbatch")
+    write_script(job, file)
+    print(f"Hand it in with: sbatch {file}")
     return 0
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mace_app.jobs.checkpoint_files import NoCheckpoint, change_batches, checkpoint_header
 from mace_app.jobs.data_roots import allowed_path
+from mace_app.jobs.devices import ALL_CUDA
 from mace_app.jobs.errors import RunFolderError, WorkspaceError
 from mace_app.jobs.failures import Failure, Suggestion
 from mace_app.jobs.folders import building_folder, delete_folder, listed, move_into_place
@@ -130,7 +131,7 @@ class WorkspaceRuns:
         run = RunFolder(made[0])
         # Killed before this line, the run still gets its place: the supervisor finds it and gives it one. So the place
         # may be there already, or the run even be at work.
-        self.queue.add(f"runs/{run.id}", device, held=held, needed=lambda: _waits(run))
+        self.queue.add(f"runs/{run.id}", run.requested_device() or device, held=held, needed=lambda: _waits(run))
         return run
 
     def options_of(self, identifier: str) -> dict[str, Any]:
@@ -366,7 +367,8 @@ class WorkspaceRuns:
             run.write_options(text)
             run.update(device=device)
 
-        if not self.queue.request_device(f"runs/{identifier}", device, then=write):
+        wanted = device if device == "cpu" or run.requested_device() != ALL_CUDA else ALL_CUDA
+        if not self.queue.request_device(f"runs/{identifier}", wanted, then=write):
             raise self._not_waiting(identifier)
 
     def pause_queue(self, paused: bool = True) -> None:

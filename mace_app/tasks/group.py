@@ -102,12 +102,15 @@ def _share(box: list[dict[str, str] | None] | list[dict[str, str]]) -> None:
         raise ProcessLost(error) from error
 
 
-def follow(place: Place, threads: int | None) -> NoReturn:
-    """The life of every process but the first: prepare as it says, train with it, end.
+def follow(place: Place, threads: int | None) -> int:
+    """The life of every process but the first: prepare as it says, train with it. The status to end with.
 
     What goes wrong here alone is written into the run, and the first ends when this process does.
     """
-    leave(_follow(place, threads))
+    status = _follow(place, threads)
+    with suppress(Exception):
+        dist.destroy_process_group()
+    return status
 
 
 def leave(status: int) -> NoReturn:

@@ -1,4 +1,4 @@
-"""A training as a SLURM job: the script, and submitit's own local and debug executors."""
+"""A training as a SLURM job: the script, and submitit's executor for this machine."""
 
 import socket
 import subprocess
@@ -57,11 +57,6 @@ def test_submitit_starts_two_processes_that_train_together(file, tmp_path):
         job.cancel()
     run = RunFolder(tmp_path / "run")
     assert run.info().state == "finished" and "The training has 2 processes." in run.log_file.read_text()
-
-
-def test_submitit_runs_a_job_of_one_process_here(file, tmp_path):
-    assert submit(SlurmJob(file, tmp_path / "run", gpus=False), cluster="debug").result() == 0
-    assert RunFolder(tmp_path / "run").info().state == "finished"
 
 
 def test_what_is_wrong_is_said_before_anything_is_handed_in(file, tmp_path, monkeypatch, capsys):

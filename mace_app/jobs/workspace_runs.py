@@ -258,7 +258,8 @@ class WorkspaceRuns:
             run.requeue()
             run.update(archived=False)
 
-        self.queue.enqueue("train", job, device or run.requested_device(), then=begin)
+        requested = run.requested_device() if options is None else _device_of(options)
+        self.queue.enqueue("train", job, requested, then=begin)
 
     def _may_resume(self, state: State, job: str | None, longer: bool) -> bool:
         if state in RESUMABLE_STATES or (longer and state == "finished"):
@@ -361,14 +362,16 @@ class WorkspaceRuns:
         from mace_app.options import dump_options
 
         run = self.run(identifier)
-        text = dump_options(_changed_options(run, {("device",): device}))
+        if device == ALL_CUDA == run.requested_device():
+            return  # it waits for them already
+        options = _changed_options(run, {("device",): device})
+        text = dump_options(options)
 
         def write() -> None:
             run.write_options(text)
             run.update(device=device)
 
-        wanted = device if device == "cpu" or run.requested_device() != ALL_CUDA else ALL_CUDA
-        if not self.queue.request_device(f"runs/{identifier}", wanted, then=write):
+        if not self.queue.request_device(f"runs/{identifier}", _device_of(options), then=write):
             raise self._not_waiting(identifier)
 
     def pause_queue(self, paused: bool = True) -> None:
@@ -410,3 +413,9 @@ def _changed_options(run: RunFolder, changes: Mapping[tuple[str, ...], Any]) -> 
             entry = entry[int(part)] if isinstance(entry, list) else entry[part]
         entry[path[-1]] = value
     return parse_options(mapping)
+
+
+def _device_of(options: "RunOptions") -> str:
+    """What a run with these options waits for, as ``RunFolder.requested_device`` says it of a folder."""
+    several = options.architecture.training.distributed and options.device != "cpu"
+    return ALL_CUDA if several else options.device

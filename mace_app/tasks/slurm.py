@@ -141,10 +141,16 @@ def work_in_job(options: str, folder: str, gpus: bool = True) -> int:
 
         status = follow(place, None)
     else:
-        from mace_app.__main__ import main
+        from mace_app.tasks.folders import continued_run, new_run
+        from mace_app.tasks.terminal import Terminal
+        from mace_app.tasks.train import train_run
 
-        resume = ["--resume"] if (Path(folder) / "run.json").is_file() else []
-        status = main(["train", options, "-o", folder, *resume])
+        file, target = Path(options), Path(folder)
+        if (target / "run.json").is_file():
+            run = continued_run(file, target)
+        else:
+            run = new_run(load_options(file, check_files=True), target, file.stem)
+        status = 0 if train_run(run, Terminal(), place=place) in ("finished", "stopped") else 2
     if status:
         raise RuntimeError(f"The training in {folder} ended with status {status}; its run.json says why.")
     return status

@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|foundation|evaluate|analyse|inspect|options|runs``.
+"""The command line: ``python -m mace_app train|export|foundation|evaluate|analyse|inspect|options|sbatch|runs``.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from mace_app.jobs import RunFolder
     from mace_app.tasks.foundation_command import Wanted
+    from mace_app.tasks.launching import Place
 
 DESCRIPTION = "Train, check and export MACE potentials. The browser app starts with `streamlit run app.py`."
 FAILED = 2
@@ -127,6 +129,26 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
     options.set_defaults(call=options_)
 
+    sbatch = commands.add_parser(
+        "sbatch", help="a SLURM job that trains, to edit or to hand in", description=sbatch_.__doc__
+    )
+    sbatch.add_argument("options", type=Path, help="options.yaml")
+    sbatch.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="run folder")
+    sbatch.add_argument("--nodes", type=int, default=1, metavar="N", help="machines (%(default)s)")
+    sbatch.add_argument(
+        "--tasks", type=int, default=1, metavar="N", help="processes on each machine, with a GPU each (%(default)s)"
+    )
+    sbatch.add_argument("--no-gpus", action="store_true", help="train on CPUs")
+    sbatch.add_argument("--cpus", type=int, default=4, metavar="N", help="cores for each process (%(default)s)")
+    sbatch.add_argument("--time", default="24:00:00", help="as sbatch reads it (%(default)s)")
+    sbatch.add_argument("--partition", metavar="NAME")
+    sbatch.add_argument("--account", metavar="NAME")
+    sbatch.add_argument(
+        "--file", type=Path, metavar="FILE", help="file to write (default: beside the run folder, FOLDER.sbatch)"
+    )
+    sbatch.add_argument("--submit", action="store_true", help="hand it in at once, through submitit")
+    sbatch.set_defaults(call=sbatch_)
+
     from mace_app.jobs.command import add_arguments
 
     runs = commands.add_parser("runs", help="the runs and the queue of a workspace", description=runs_.__doc__)
@@ -138,6 +160,7 @@ def parser() -> argparse.ArgumentParser:
         description="Do the work of the folder of a run, a foundation model or an analysis; started by the supervisor.",
     )
     work.add_argument("folder", type=Path)
+    work.add_argument("--aloud", action="store_true", help="show the log, as train does")
     _threads(work)
     work.set_defaults(call=work_)
     return root
@@ -160,6 +183,7 @@ def train_(arguments: argparse.Namespace) -> int:
     from mace_app.options import load_options
     from mace_app.tasks.folders import continued_run, new_run, resume_hint
 
+    _follow_if_not_first(arguments)
     if arguments.resume:
         run = continued_run(arguments.options, arguments.output)
     else:
@@ -172,6 +196,25 @@ def train_(arguments: argparse.Namespace) -> int:
     if run.info().state in ("stopped", "interrupted"):
         print(resume_hint(run), file=sys.stderr)
     return outcome
+
+
+def _follow_if_not_first(arguments: argparse.Namespace) -> None:
+    """What srun started beside the first process makes no run folder: it waits to be told of one, and ends here."""
+    if os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) == "0":
+        return
+    from mace_app.jobs import RunFolder
+    from mace_app.options import load_options
+    from mace_app.tasks.launching import place_of
+
+    given = arguments.options
+    options = RunFolder(given).options() if given.is_dir() else load_options(given)
+    training = options.architecture.training
+    place = place_of(os.environ, training.distributed_port) if training.distributed else None
+    if place is None:
+        return
+    from mace_app.tasks.group import follow, leave
+
+    leave(follow(place, arguments.threads))
 
 
 def work_(arguments: argparse.Namespace) -> int:
@@ -188,7 +231,7 @@ def work_(arguments: argparse.Namespace) -> int:
         sys.stderr.flush()
         os._exit(outcome)  # all is written; taking large models apart would make the next job wait for seconds
     try:
-        return _train(arguments.folder, arguments, quiet=True)
+        return _train(arguments.folder, arguments, quiet=not arguments.aloud)
     finally:
         look_after_neighbours(arguments.folder)
 
@@ -212,19 +255,67 @@ def _train(folder: Path, arguments: argparse.Namespace, quiet: bool) -> int:
     from mace_app.jobs import RunFolder
     from mace_app.jobs.endings import DISK_FULL_STATUS
     from mace_app.jobs.errors import DiskFull
+
+    run = RunFolder(folder)
+    place = _place(run)
+    if place is None:
+        launched = _launched(run, arguments, quiet)
+        if launched is not None:
+            return launched
+    elif place.rank > 0:
+        from mace_app.tasks.group import follow, leave
+
+        leave(follow(place, arguments.threads))
+    from mace_app.tasks.launching import end_with
     from mace_app.tasks.terminal import Terminal
     from mace_app.tasks.train import train_run
 
     terminal = None if quiet else Terminal()
     try:
-        outcome = train_run(RunFolder(folder), terminal, arguments.threads, arguments.written)
+        written = arguments.written if place is None or place.command is None else place.command
+        if place is not None:
+            end_with(place.launcher)
+        outcome = train_run(run, terminal, arguments.threads, written, place)
     except DiskFull as error:
         print(error, file=sys.stderr)
         return DISK_FULL_STATUS
     finally:
         if terminal is not None:
             terminal.close()
+    if place is not None and place.launcher is not None:
+        from mace_app.tasks.group import leave
+
+        leave(0)  # the launcher reads how it ended; torchrun would say much about another status
     return FAILED if outcome in ("failed", "interrupted") else 0
+
+
+def _place(run: "RunFolder") -> "Place | None":
+    """Which process of a training in several this is; None if its options ask for no such thing."""
+    from mace_app.jobs import JobsError
+    from mace_app.options import OptionsError
+    from mace_app.tasks.launching import place_of
+
+    try:
+        training = run.options().architecture.training
+    except (JobsError, OptionsError):
+        return None  # said where a run's failures are said
+    return place_of(os.environ, training.distributed_port) if training.distributed else None
+
+
+def _launched(run: "RunFolder", arguments: argparse.Namespace, quiet: bool) -> int | None:
+    """Train in several processes, if the options want that; None if not."""
+    from mace_app.jobs import JobsError
+    from mace_app.options import OptionsError
+    from mace_app.tasks.launching import launch, local_processes
+
+    try:
+        options = run.options()
+    except (JobsError, OptionsError):
+        return None
+    count = local_processes(options, os.environ)
+    if count == 1:
+        return None
+    return 0 if launch(run, options, count, arguments.written, arguments.threads, quiet) else FAILED
 
 
 def export_(arguments: argparse.Namespace) -> int:
@@ -352,6 +443,31 @@ def options_(arguments: argparse.Namespace) -> int:
     else:
         arguments.output.write_text(text, encoding="utf-8")
         print(f"Options: {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def sbatch_(arguments: argparse.Namespace) -> int:
+    """Write a batch script for SLURM that trains as an options file says, in one or more processes. Handed in again it
+    continues the run. With --submit the job is handed in at once instead, through the package submitit."""
+    from mace_app.tasks.slurm import SlurmJob, submit, write_script
+
+    job = SlurmJob(
+        arguments.options,
+        arguments.output,
+        nodes=arguments.nodes,
+        tasks=arguments.tasks,
+        gpus=not arguments.no_gpus,
+        cpus=arguments.cpus,
+        time=arguments.time,
+        partition=arguments.partition,
+        account=arguments.account,
+    )
+    if arguments.submit:
+        print(f"Job {submit(job).job_id}; run folder: {arguments.output}")
+        return 0
+    file = arguments.file or arguments.output.with_name(f"{arguments.output.name}.sbatch")
+    write_script(job, file)
+    print(f"Hand it in with: sbatch {file}")
     return 0
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 NVIDIA_SMI_TIMEOUT_SECONDS = 20
+# What a training in several processes asks for, and is given: every GPU of the machine.
+ALL_CUDA = "cuda (all)"
 REMEMBERED = "MACE_APP_STARTERS_CUDA_VISIBLE_DEVICES"
 
 
@@ -55,7 +57,19 @@ def fitting_devices(requested: str | None, devices: Sequence[str]) -> list[str]:
         return cuda or ["cpu"]
     if requested == "cuda":
         return cuda or ["cuda:0"]
+    if requested == ALL_CUDA:
+        return [ALL_CUDA] if cuda else ["cpu"]
     return [str(requested)]
+
+
+def occupied(device: str | None, devices: Sequence[str]) -> set[str]:
+    """The devices that are not free while one trains on ``device``."""
+    if device is None:
+        return set()
+    cuda = {other for other in (*devices, ALL_CUDA) if other.startswith("cuda")}
+    if device == ALL_CUDA:
+        return cuda
+    return {device, ALL_CUDA} if device.startswith("cuda") else {device}
 
 
 def worker_environment(
@@ -64,7 +78,7 @@ def worker_environment(
     """Variables for a worker that was given the device ``given``.
 
     Whoever left the choice, or said ``cuda``, takes the first device in sight, so only the given one is in sight. A run
-    that names ``cuda:1`` counts by itself and must see them all, in the order nvidia-smi shows them.
+    that names ``cuda:1``, or takes all, counts by itself and must see them all, in the order nvidia-smi shows them.
     """
     if given is None or not given.startswith("cuda"):
         return {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mace_app.jobs.devices import fitting_devices
+from mace_app.jobs.devices import ALL_CUDA, fitting_devices, occupied
 from mace_app.jobs.errors import QueueError
 from mace_app.jobs.processes import ProcessIdentity
 from mace_app.jobs.queue_file import QueueFile
@@ -103,13 +103,14 @@ class JobQueue:
     ) -> Job | None:
         """Take the first job that may start now, or None.
 
-        Trainings: one at a time per device, in order; one that waits for its device does not hold up another device's.
+        Trainings: one at a time per device, in order; one that waits for its device does not hold up another device's,
+        but one that needs all GPUs keeps later ones from those that become free.
         Light jobs: at once, at most ``light_limit`` of each kind together. While the queue is paused no training
         starts; one that is held, or of which ``may_start`` says no, is passed over.
         """
         with self._file.transaction() as connection:
             running = [_job(row) for row in connection.execute("SELECT * FROM jobs WHERE state = 'running'")]
-            busy = {job.device for job in running if not job.light}
+            busy = {device for job in running if not job.light for device in occupied(job.device, devices)}
             light = Counter(job.kind for job in running if job.light)
             paused = _setting(connection, PAUSED, False)
             for job in _waiting(connection):
@@ -122,6 +123,8 @@ class JobQueue:
                         continue
                     device = next((d for d in fitting_devices(job.requested_device, devices) if d not in busy), None)
                     if device is None:
+                        if job.requested_device == ALL_CUDA:
+                            busy |= occupied(ALL_CUDA, devices)  # otherwise later ones would overtake it for ever
                         continue
                 if not may_start(job):
                     continue

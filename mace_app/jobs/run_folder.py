@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mace_app.files import write_json, write_text
+from mace_app.jobs.devices import ALL_CUDA
 from mace_app.jobs.errors import RunFolderError
 from mace_app.jobs.metrics_file import MetricsChunk, append_header, append_metrics, read_metrics
 from mace_app.jobs.names import utc_now
@@ -148,7 +149,9 @@ class RunFolder(RunRecord):
         write_text(self.options_file, text)
 
     def requested_device(self) -> str | None:
-        """The device the options ask for; None where they leave the choice. Reads no more of them than that."""
+        """The device the options ask for; None where they leave the choice. Reads no more of them than that.
+
+        ``ALL_CUDA`` for a training in several processes that isn't told to stay on the CPU."""
         import yaml
 
         try:
@@ -156,6 +159,8 @@ class RunFolder(RunRecord):
         except yaml.YAMLError as error:
             raise RunFolderError(f"{self.options_file} is not valid YAML: {error}. Correct it.") from error
         device = value.get("device") if isinstance(value, dict) else None
+        if device != "cpu" and _distributed(value):
+            return ALL_CUDA
         return device if isinstance(device, str) else None
 
     # Progress, log
@@ -256,3 +261,9 @@ class RunFolder(RunRecord):
         if not isinstance(value, dict):
             raise RunFolderError(f"{path} is damaged: it holds no JSON object. Restore it from a backup.")
         return value
+
+
+def _distributed(options: Any) -> bool:
+    for name in ("architecture", "training", "distributed"):
+        options = options.get(name) if isinstance(options, dict) else None
+    return options is True

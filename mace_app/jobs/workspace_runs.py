@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mace_app.jobs.checkpoint_files import NoCheckpoint, change_batches, checkpoint_header
 from mace_app.jobs.data_roots import allowed_path
+from mace_app.jobs.devices import ALL_CUDA
 from mace_app.jobs.errors import RunFolderError, WorkspaceError
 from mace_app.jobs.failures import Failure, Suggestion
 from mace_app.jobs.folders import building_folder, delete_folder, listed, move_into_place
@@ -130,7 +131,7 @@ class WorkspaceRuns:
         run = RunFolder(made[0])
         # Killed before this line, the run still gets its place: the supervisor finds it and gives it one. So the place
         # may be there already, or the run even be at work.
-        self.queue.add(f"runs/{run.id}", device, held=held, needed=lambda: _waits(run))
+        self.queue.add(f"runs/{run.id}", run.requested_device() or device, held=held, needed=lambda: _waits(run))
         return run
 
     def options_of(self, identifier: str) -> dict[str, Any]:
@@ -257,7 +258,8 @@ class WorkspaceRuns:
             run.requeue()
             run.update(archived=False)
 
-        self.queue.enqueue("train", job, device or run.requested_device(), then=begin)
+        requested = run.requested_device() if options is None else _device_of(options)
+        self.queue.enqueue("train", job, requested, then=begin)
 
     def _may_resume(self, state: State, job: str | None, longer: bool) -> bool:
         if state in RESUMABLE_STATES or (longer and state == "finished"):
@@ -360,13 +362,16 @@ class WorkspaceRuns:
         from mace_app.options import dump_options
 
         run = self.run(identifier)
-        text = dump_options(_changed_options(run, {("device",): device}))
+        if device == ALL_CUDA == run.requested_device():
+            return  # it waits for them already
+        options = _changed_options(run, {("device",): device})
+        text = dump_options(options)
 
         def write() -> None:
             run.write_options(text)
             run.update(device=device)
 
-        if not self.queue.request_device(f"runs/{identifier}", device, then=write):
+        if not self.queue.request_device(f"runs/{identifier}", _device_of(options), then=write):
             raise self._not_waiting(identifier)
 
     def pause_queue(self, paused: bool = True) -> None:
@@ -408,3 +413,9 @@ def _changed_options(run: RunFolder, changes: Mapping[tuple[str, ...], Any]) -> 
             entry = entry[int(part)] if isinstance(entry, list) else entry[part]
         entry[path[-1]] = value
     return parse_options(mapping)
+
+
+def _device_of(options: "RunOptions") -> str:
+    """What a run with these options waits for, as ``RunFolder.requested_device`` says it of a folder."""
+    several = options.architecture.training.distributed and options.device != "cpu"
+    return ALL_CUDA if several else options.device

@@ -21,6 +21,19 @@ LARGEST_POLYNOMIAL = 100.0
 SHORTEST_CUTOFF, LONGEST_CUTOFF = 1.0, 20.0  # Å: below, not even bonds are seen; beyond, neighbours number thousands
 
 
+def _distributed_problems(options: "RunOptions") -> list[Problem]:
+    training = options.architecture.training
+    if not training.distributed:
+        no_effect = "`distributed_port` has no effect without `distributed: true`."
+        return [Problem(("distributed_port",), no_effect)] if training.changed("distributed_port") else []
+    if ":" in options.device:
+        reason = (
+            f"`distributed: true` trains on all GPUs, and `device: {options.device}` names one. Use `device: cuda`."
+        )
+        return [Problem(("distributed",), reason)]
+    return []
+
+
 def run_problems(options: "RunOptions") -> list[Problem]:
     """Problems of a tree whose parts are right by themselves."""
     targets = options.targets()
@@ -38,6 +51,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
         ),
         *_block_problems(options.architecture.training, targets),
         *_fine_tuning_problems(options.architecture.model, options.architecture.training),
+        *_distributed_problems(options),
     ]
     return [
         *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),

@@ -149,6 +149,11 @@ def _training(
         written["grad_clip_norm"] = float("inf")
     _optimiser(training, written, said)
     _batches(training, written, said)
+    if training.distributed:
+        said.append(
+            f"`distributed: true`: metatrain gives every GPU a batch of `batch_size`, here all GPUs share one of "
+            f"{training.batch_size}; divide it by the number of GPUs for the same steps."
+        )
     if own := [name for name in training.per_structure_targets if name in targets]:
         written["per_structure_targets"] = own
     if training.best_model_metric == "weighted_mae":

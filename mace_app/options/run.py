@@ -125,7 +125,7 @@ class RunOptions(Options):
         help="Where to compute: `auto`, `cpu`, `cuda`, or one GPU such as `cuda:1`.",
         explanation=(
             "`auto` takes the first GPU that CUDA offers and the CPU otherwise. A GPU is much faster for all but the "
-            "smallest models. One run uses one device."
+            "smallest models. One run uses one device, unless `distributed` asks for all GPUs."
         ),
     )
     base_precision: Literal[32, 64] = option(
@@ -230,7 +230,8 @@ class RunOptions(Options):
             return name
         if isinstance(name, str) and name.startswith("multi"):
             raise refuse(
-                f"`device: {name}` is not built yet: training runs on one device. Use `auto`, `cpu` or `cuda`."
+                f"`device: {name}` is not built yet: several GPUs are asked for with `distributed: true` under "
+                "`architecture.training`. Use `auto`, `cpu` or `cuda` here."
             )
         if name == "mps":
             raise refuse("`device: mps` is not supported, because it can't compute with 64 bits. Use `cpu`.")

@@ -189,9 +189,13 @@ class TrainingHypers(FineTuningHypers, LoopHypers):
         False,
         title="Several GPUs",
         section="Several GPUs",
-        help="Train on several GPUs at once.",
-        explanation="Each GPU works on a part of every batch. It pays for large data sets and models only.",
-        not_built="training runs on one device.",
+        help="Train in several processes, one on each GPU of the machine or of a SLURM job.",
+        explanation=(
+            "Each process works on a part of every batch, so `batch_size` keeps its meaning and results differ from "
+            "those of one GPU in the last digits only (metatrain gives every GPU a batch of `batch_size`). It pays for "
+            "large data sets and models, with batches of many structures. The environment variable "
+            "`MACE_APP_PROCESSES` sets the number of processes, also on a CPU."
+        ),
     )
     distributed_port: int = option(
         39591,
@@ -200,8 +204,10 @@ class TrainingHypers(FineTuningHypers, LoopHypers):
         ge=1024,
         le=65535,
         help="The network port over which the processes of a distributed run find each other.",
-        explanation="Change it only when another program on the same machine uses it. It means nothing on one device.",
-        not_built="it belongs to training on several GPUs, and training runs on one device.",
+        explanation=(
+            "In a SLURM job it must be free on the first machine. On one machine a free port is found as long as this "
+            "is left at its default. It means nothing without `distributed`."
+        ),
     )
 
     def in_stage_two(self) -> "TrainingHypers":

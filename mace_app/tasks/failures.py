@@ -9,7 +9,7 @@ from mace_app.jobs import Cause, Failure, Suggestion
 from mace_app.jobs.disk_space import disk_is_full
 from mace_app.options import OptionsError, RunOptions, TrainingHypers
 from mace_app.tasks.errors import EXPECTED, sentence
-from mace_app.training import BatchOutOfMemory, out_of_memory
+from mace_app.training import BatchOutOfMemory, ProcessLost, out_of_memory
 
 Outcome = Literal["finished", "stopped", "failed", "interrupted"]
 TRAINING = ("architecture", "training")
@@ -49,6 +49,8 @@ def end_of(error: BaseException, options: RunOptions | None, hope: str) -> End:
         return End("failed", told, Failure("out_of_memory", suggestion))
     if disk_is_full(error):
         return End("interrupted", disk_full_sentence(hope), Failure("disk_full"))
+    if isinstance(error, ProcessLost):
+        return End("interrupted", f"{error} {hope}", Failure("killed"))
     if device_lost(error):
         first = str(error).splitlines()[0]
         told = (

@@ -18,11 +18,13 @@ from mace_app.jobs import Failure, JobsError, RunFolder, RunFolderError
 from mace_app.jobs.disk_space import disk_is_full
 from mace_app.jobs.errors import DiskFull
 from mace_app.model import EnergyUncertainty, MaceModel, ModelConfig, add_asked_corrections
-from mace_app.options import OptionsError, RunOptions, dump_options, resolve_loss
+from mace_app.options import OptionsError, RunOptions, dump_options
 from mace_app.published import published_as
 from mace_app.tasks.errors import Stopped, TaskError
 from mace_app.tasks.export import native_beside
 from mace_app.tasks.failures import End, Outcome, disk_full_sentence, end_of, lower_rate
+from mace_app.tasks.group import call_others, join, make_trainer
+from mace_app.tasks.launching import Place
 from mace_app.tasks.loggers import check_loggers, write_wandb
 from mace_app.tasks.normalisation import normalise
 from mace_app.tasks.outliers import far_label
@@ -31,7 +33,7 @@ from mace_app.tasks.setting import choose_device, device_name, set_seed, set_thr
 from mace_app.tasks.starting import DTYPES, Start, file_energies, options_for
 from mace_app.tasks.statistics import label_statistics
 from mace_app.tasks.uncertainty import find_uncertainties, to_json
-from mace_app.training import Trainer, TrainingResult, load_model, reported_labels
+from mace_app.training import ProcessLost, TrainingResult, load_model, reported_labels
 
 
 def train_run(
@@ -39,20 +41,26 @@ def train_run(
     listener: Listener | None = None,
     threads: int | None = None,
     command: Sequence[str] | None = None,
+    place: Place | None = None,
 ) -> Outcome:
     """Do what ``options.yaml`` of the folder asks; go on from ``checkpoints/last`` where there is one.
 
     Whatever happens is written into the folder: the state and, on failure, one sentence in ``run.json``, the traceback
     in ``log.txt``. SIGTERM, Ctrl-C and a stop request end the training and keep the best epoch. What can't be written
     down any more is raised: RunFolderError where the folder was deleted, DiskFull where not even this had room.
+    ``place``: this is the first of several processes, which wait for it (``group.follow``).
     """
     set_threads(threads)
     recorder = RunRecorder(run, listener)
-    run.start(versions=versions())
+    launcher = None if place is None or place.launcher is None else place.launcher.pid
+    run.start(pid=launcher, versions=versions())
     if command is not None:
         run.update(command=list(command))
     try:
         with recorder.signals(), _warnings_to(recorder):
+            if place is not None:
+                join(place)
+                recorder.log(f"The training has {place.size} processes.")
             end = _train(run, recorder)
     except Stopped:
         end = End("stopped", "Stopped while the data were being prepared; nothing was trained yet.")
@@ -63,6 +71,9 @@ def train_run(
         raise
     except Exception as error:  # noqa: BLE001 - written down where its reader looks, whatever it is
         _ensure_folder(run)
+        state = run.info().state
+        if isinstance(error, ProcessLost) and (state == "failed" or state == "interrupted"):
+            return state  # the other one wrote down why
         end = end_of(error, _options_if_readable(run), _hope(run))
         with suppress(OSError):
             run.append_log(traceback.format_exc())
@@ -161,16 +172,13 @@ def _train(run: RunFolder, recorder: RunRecorder) -> End:
 
     training = options.architecture.training
     targets = model.config.trained_targets
-    loss = resolve_loss(training, targets)
-    later = None if training.stage_two_loss is None else resolve_loss(training.in_stage_two(), targets)
     length_unit = options.training_datasets[0].systems.length_unit
     reported = reported_labels(targets, model.config.per_structure_targets, length_unit, training.log_separate_blocks)
     run.start_metrics({label: entry.unit for label, entry in reported.items()}, list(reported))
     if options.tensorboard:
         recorder.open_event_files(run.last_epoch() if begun else None)
-    trainer = Trainer(
-        model, prepared, training, loss, recorder, device, options.seed, length_unit, stage_two_loss=later
-    )
+    processes = call_others(run, model, device, begun)
+    trainer = make_trainer(model, prepared, options, recorder, device, processes)
     result = trainer.run(resume if begun else None)
     run.update(best_epoch=result.best_epoch)
     return _finish(run, options, prepared, recorder, result, device)

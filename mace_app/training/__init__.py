@@ -15,6 +15,7 @@ from mace_app.training.losses import Loss
 from mace_app.training.memory import BatchOutOfMemory, out_of_memory
 from mace_app.training.metrics import ErrorAccumulator, Errors, Reported, reported_labels
 from mace_app.training.passes import PassResult, load_batch, run_pass
+from mace_app.training.processes import Group, Processes, ProcessLost
 from mace_app.training.recorder import Recorder
 from mace_app.training.trainer import Trainer, TrainingResult
 from mace_app.training.uncertainties import numbers_of, put_uncertainties, uncertainties_of
@@ -25,9 +26,12 @@ __all__ = [
     "CheckpointError",
     "ErrorAccumulator",
     "Errors",
+    "Group",
     "Loss",
     "NonFiniteLoss",
     "PassResult",
+    "ProcessLost",
+    "Processes",
     "Recorder",
     "Reported",
     "Trainer",

@@ -25,7 +25,9 @@ FIXED = {
 
 
 class Keeper:
-    """Writes the state of a training and its best weights through ``recorder``. ``header`` tells what the run is."""
+    """Writes the state of a training and its best weights through ``recorder``. ``header`` tells what the run is.
+
+    Nothing is written while ``writes`` is False: of several processes only the first does."""
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class Keeper:
         self.recorder = recorder
         self.now = now
         self.speeds = speeds
+        self.writes = True
         self.saved = -math.inf
         self._seconds = 0.0
         self._best_on_disk: int | None = None
@@ -47,6 +50,8 @@ class Keeper:
     def save(self, force: bool = False) -> None:
         """``last`` and, if it is new, ``best``; without ``force`` only now and then."""
         start = self.now()
+        if not self.writes:
+            return
         if not force and start - self.saved < min(SAVE_SECONDS, self._seconds / SAVE_SHARE):
             return
         header = {**self.header, "structures_per_second": dict(self.speeds())}
@@ -63,6 +68,8 @@ class Keeper:
 
     def save_weights(self, kind: str, epoch: int, weights: Mapping[str, torch.Tensor]) -> None:
         """The model alone, to export or evaluate, with ``weights`` as its parameters."""
+        if not self.writes:
+            return
         header = dict(self.header)
         config, precision = self.state.model.config, header.pop("precision")
         header.pop("config")
@@ -91,11 +98,12 @@ class Keeper:
                 )
         prepare(checkpoint.header)
         self.state.restore(checkpoint)
-        threads = checkpoint.header.get("threads")
-        if threads != self.header["threads"]:
-            self.recorder.log(
-                f"The checkpoint was made with {threads} threads, now there are {self.header['threads']}: the last "
-                "digits may differ from those of an uninterrupted run."
-            )
+        for key in ("threads", "processes"):
+            found, now = checkpoint.header.get(key, 1), self.header[key]
+            if found != now:
+                self.recorder.log(
+                    f"The checkpoint was made with {found} {key}, now there are {now}: the last digits may differ from "
+                    "those of an uninterrupted run."
+                )
         place = f"epoch {self.state.epoch}" + (f", step {self.state.step}" if self.state.step else "")
         self.recorder.log(f"Resumed after {place}.")

@@ -14,7 +14,7 @@ What is normalised, and how, is the model's business (``MaceModel.normalise_labe
 in units of the scale, stress as V·stress/(N·scale).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -160,15 +160,23 @@ class LossAccumulator:
 
     def update(self, value: LossValue, structures: int) -> None:
         """Never waits for the device."""
+        self.add(self.part(value))
         self.structures += structures
-        if not self.labels:
-            return
-        self.sums += torch.stack(
-            [
-                torch.stack((term.loss_sum, term.absolute_sum, term.count))
-                for term in (value.terms[label] for label in self.labels)
-            ]
-        )
+
+    def part(self, value: LossValue | None) -> torch.Tensor:
+        """Of one batch: sum of the losses, sum of |d| and number of values for each label; 0 without structures."""
+        if value is None or not self.labels:
+            return torch.zeros_like(self.sums)
+        terms = [value.terms[label] for label in self.labels]
+        return torch.stack([torch.stack((term.loss_sum, term.absolute_sum, term.count)) for term in terms])
+
+    def add(self, part: torch.Tensor) -> None:
+        """Its structures are counted apart, in ``structures``."""
+        self.sums = self.sums + part
+
+    def counts(self, parts: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The number of values of each label in all ``parts`` together."""
+        return dict(zip(self.labels, torch.stack([part[:, 2] for part in parts]).sum(dim=0), strict=True))
 
     def summary(self) -> "LossSummary":
         """Waits for the device."""

@@ -1,6 +1,6 @@
 """Too little memory, told by the batch for which there was not enough."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -32,7 +32,7 @@ class BatchOutOfMemory(TrainingError):
 
 
 @contextmanager
-def memory_for(graphs: GraphSet, batches: Sequence[Sequence[int] | np.ndarray], doing: str) -> Iterator[None]:
+def memory_for(graphs: GraphSet, batches: Iterable[Sequence[int] | np.ndarray], doing: str) -> Iterator[None]:
     """Inside the block too little memory becomes BatchOutOfMemory with the largest of ``batches`` of ``graphs``.
 
     ``doing``: "training on" or "predicting".

@@ -109,11 +109,18 @@ class ErrorAccumulator:
 
     def update(self, predictions: Mapping[str, torch.Tensor], references: Mapping[str, torch.Tensor]) -> None:
         """Values already converted to the reported unit; NaN references are left out."""
-        rows = [self._row(predictions[label], references[label], self.sums[i]) for i, label in enumerate(self.labels)]
-        if rows:
-            self.sums = torch.stack(rows)
+        self.add(self.part(predictions, references))
 
-    def _row(self, prediction: torch.Tensor, reference: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
+    def part(
+        self, predictions: Mapping[str, torch.Tensor] | None, references: Mapping[str, torch.Tensor]
+    ) -> torch.Tensor:
+        """The columns for one batch alone ``[labels, 6]``; zeros without predictions."""
+        if predictions is None or not self.labels:
+            return torch.zeros_like(self.sums)
+        return torch.stack([self._row(predictions[label], references[label]) for label in self.labels])
+
+    @staticmethod
+    def _row(prediction: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
         there = ~torch.isnan(reference)
         zero = torch.zeros((), dtype=torch.float64, device=reference.device)
         values = torch.where(there, reference.double(), zero)
@@ -121,20 +128,25 @@ class ErrorAccumulator:
         count = there.sum().double()
         mean = values.sum() / count.clamp(min=1)
         spread = torch.where(there, (values - mean).square(), zero).sum()
-        # Means and spreads of two parts are joined as in Chan, Golub and LeVeque (1983): no large squares to subtract.
-        n, _, _, _, old_mean, old_spread = before.unbind()
-        total = (n + count).clamp(min=1)
-        step = mean - old_mean
         largest = error.max() if error.numel() else zero
-        return torch.stack(
+        return torch.stack((count, error.sum(), error.square().sum(), largest, mean, spread))
+
+    def add(self, part: torch.Tensor) -> None:
+        """Means and spreads are joined as in Chan, Golub and LeVeque (1983): no large squares to subtract."""
+        before_count, absolute, squared, largest, before_mean, before_spread = self.sums.unbind(1)
+        count, more_absolute, more_squared, other_largest, mean, spread = part.unbind(1)
+        total = (before_count + count).clamp(min=1)
+        step = mean - before_mean
+        self.sums = torch.stack(
             (
-                n + count,
-                before[1] + error.sum(),
-                before[2] + error.square().sum(),
-                torch.maximum(before[3], largest),
-                old_mean + step * count / total,
-                old_spread + spread + step.square() * n * count / total,
-            )
+                before_count + count,
+                absolute + more_absolute,
+                squared + more_squared,
+                torch.maximum(largest, other_largest),
+                before_mean + step * count / total,
+                before_spread + spread + step.square() * before_count * count / total,
+            ),
+            dim=1,
         )
 
     def errors(self) -> dict[str, Errors]:

@@ -13,6 +13,7 @@ from mace_app.training.loading import prepared_ahead
 from mace_app.training.losses import Loss, LossAccumulator, LossSummary
 from mace_app.training.memory import memory_for
 from mace_app.training.metrics import ErrorAccumulator, Errors, Reported
+from mace_app.training.processes import Processes
 from mace_app.training.sampling import in_order
 
 PARITY_VALUES = 200_000
@@ -68,32 +69,59 @@ def run_pass(
     on_batch: Callable[[int], None] = lambda structures: None,
     most_atoms: int | None = None,
     workers: int = 0,
+    processes: Processes | None = None,
 ) -> PassResult:
     """Predict every structure of ``graphs`` and compare with its labels.
 
     Labels the graphs don't have are left out. ``on_batch`` is told after every batch how many structures it held.
-    Batches are limited by ``batch_size`` and ``most_atoms``, and prepared ahead by ``workers`` threads.
+    Batches are limited by ``batch_size`` and ``most_atoms``, and prepared ahead by ``workers`` threads. Several
+    ``processes`` divide each batch, and have the same result; only the first has what a parity plot needs.
     """
+    processes = Processes() if processes is None else processes
     known = {name: entry for name, entry in reported.items() if entry.label in graphs.labels}
     labels = {entry.label for entry in known.values()}
     part = Loss({label: term for label, term in loss.terms.items() if label in labels})
     errors = ErrorAccumulator(known, model.device)
     losses = LossAccumulator(part.terms, model.device)
     collector = ParityCollector(graphs, known) if parity else None
-    parts = list(in_order(graphs.n_atoms, batch_size, most_atoms))
-    loaded = prepared_ahead(parts, lambda indices: load_batch(graphs, indices, model), workers)
+    batches = list(in_order(graphs.n_atoms, batch_size, most_atoms))
+    own = [processes.part(indices, graphs) for indices in batches]
+    loaded = prepared_ahead(own, lambda indices: load_batch(graphs, indices, model) if len(indices) else None, workers)
     with frozen_weights(model), closing(loaded):
-        for indices, batch in zip(parts, loaded, strict=True):
-            with memory_for(graphs, [indices], "predicting"):
-                predictions = model(batch, labels, create_graph=False)
-                losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
-                physical = convert(known, batch, model.physical(batch, predictions))
-                references = convert(known, batch, batch.labels)
-                errors.update(physical, references)
-            if collector is not None:
-                collector.add(indices, physical, references)
-            on_batch(len(indices))
-    return PassResult(losses.summary(), errors.errors(), collector.arrays() if collector is not None else {})
+        for whole, indices, batch in zip(batches, own, loaded, strict=True):
+            if batch is not None:
+                with memory_for(graphs, [indices], "predicting"):
+                    predictions = model(batch, labels, create_graph=False)
+                    losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
+                    physical = convert(known, batch, model.physical(batch, predictions))
+                    references = convert(known, batch, batch.labels)
+                    errors.update(physical, references)
+                if collector is not None:
+                    collector.add(indices, physical, references)
+            on_batch(len(whole))
+    found = processes.gathered([losses.sums, errors.sums])
+    losses.sums, errors.sums = found[0]
+    losses.structures = len(graphs)
+    for loss_sums, error_sums in found[1:]:
+        losses.add(loss_sums)
+        errors.add(error_sums)
+    arrays = {} if collector is None else in_order_of_structures(processes.collect(collector.arrays()))
+    return PassResult(losses.summary(), errors.errors(), arrays)
+
+
+def in_order_of_structures(parts: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """What the collectors of several processes found, as if one had seen all."""
+    if len(parts) < 2:
+        return dict(parts[0]) if parts else {}
+    found = {
+        name: np.concatenate([part[name] for part in parts if name in part])
+        for name in dict.fromkeys(name for part in parts for name in part)
+    }
+    for label in dict.fromkeys(name.rpartition(":")[0] for name in found):
+        order = np.argsort(found[f"{label}:structure"], kind="stable")  # atoms of one structure stand in order already
+        for name in [name for name in found if name.rpartition(":")[0] == label]:
+            found[name] = found[name][order]
+    return found
 
 
 class ParityCollector:

@@ -27,3 +27,21 @@ class Recorder(Protocol):
 
     def stop_requested(self) -> bool:
         """Asked every step."""
+
+
+class Silent:
+    """Tells nobody anything, and never wants to stop: for the processes that leave that to the first."""
+
+    def log(self, text: str) -> None: ...
+
+    def epoch(self, record: dict[str, Any]) -> None: ...
+
+    def parity(self, arrays: Mapping[str, np.ndarray], epoch: int) -> None: ...
+
+    def progress(self, **fields: Any) -> None: ...
+
+    def checkpoint_path(self, kind: str) -> Path:
+        raise RuntimeError("only the first process writes checkpoints")
+
+    def stop_requested(self) -> bool:
+        return False

@@ -133,3 +133,15 @@ def in_order(atoms: Sequence[int] | np.ndarray, batch_size: int, most_atoms: int
     """Batches of all structures as they stand; ``atoms [n]`` are their sizes."""
     sizes = np.asarray(atoms, dtype=np.int64)
     yield from pack(np.arange(len(sizes)), sizes, BatchLimits(batch_size, None, most_atoms))
+
+
+def too_large_to_validate(atoms: Sequence[int] | np.ndarray, limits: BatchLimits) -> list[str]:
+    """Validation structures that ``most_atoms`` can't hold, in a sentence; ``atoms [n]`` are their sizes."""
+    most = limits.most_atoms
+    large = 0 if most is None else int((np.asarray(atoms) > most).sum())
+    if not large:
+        return []
+    return [
+        f"{large} validation structures have more than {most} atoms (`batch_atom_bounds`); each of them is validated "
+        "in a batch of its own."
+    ]

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,12 @@ from mace_app.training.memory import memory_for
 from mace_app.training.metrics import reported_labels
 from mace_app.training.optimiser import clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, convert, load_batch, run_pass
+from mace_app.training.processes import Processes
 from mace_app.training.progress import Clock
-from mace_app.training.recorder import Recorder
+from mace_app.training.recorder import Recorder, Silent
+from mace_app.training.repeatable import repeatable
 from mace_app.training.reports import epoch_line, epoch_record
-from mace_app.training.sampling import BatchLimits, EpochOrder
+from mace_app.training.sampling import BatchLimits, EpochOrder, too_large_to_validate
 from mace_app.training.schedule import Schedule
 from mace_app.training.selection import is_better, monitored_value
 from mace_app.training.stages import Stage
@@ -61,6 +63,9 @@ class Trainer:
     CPU, same number of threads). With ``num_epochs: 0`` the model is saved as it is. ``stage_two_loss`` is needed where
     the options have one. Raises ModelError where the model can't be frozen as the options ask, or lacks the low-rank
     corrections they ask for (``add_asked_corrections``).
+
+    Several ``processes`` share the structures of every batch and take the same decisions; the model is the first one's,
+    and only the first one tells ``recorder`` anything and writes checkpoints. All of them resume from the same file.
     """
 
     def __init__(
@@ -75,12 +80,15 @@ class Trainer:
         length_unit: str = "",
         now: Callable[[], float] = time.monotonic,
         stage_two_loss: Mapping[str, LossTerm] | None = None,
+        processes: Processes | None = None,
     ) -> None:
+        self.processes = Processes() if processes is None else processes
         self.device = torch.device(device)
         self.model = model.to(self.device)
+        self.processes.share_state(self.model)
         self.prepared = prepared
         self.training = training
-        self.recorder = recorder
+        self.recorder = recorder = recorder if self.processes.first else Silent()
         self.now = now
         self.reported = reported_labels(
             model.config.trained_targets,
@@ -112,8 +120,10 @@ class Trainer:
         sizes = len(prepared.training), len(prepared.validation)
         self.clock = Clock(training.num_epochs, *sizes, recorder.progress, self.device, now)
         self.keeper = Keeper(self.state, self._header(seed, length_unit), recorder, now, self.clock.speeds)
+        self.keeper.writes = self.processes.first
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._checked = self._parity_written = -math.inf
+        self._check_due = True
 
     def _average(self, optimiser: Any) -> Average | None:
         if self.training.optimizer == "schedulefree":
@@ -130,6 +140,7 @@ class Trainer:
             "length_unit": length_unit,
             "seed": seed,
             "threads": torch.get_num_threads(),
+            "processes": self.processes.size,
             "training_structures": len(self.prepared.training),
             "batch_size": self.training.batch_size,
             "batch_atom_bounds": self.training.batch_atom_bounds,
@@ -224,7 +235,7 @@ class Trainer:
         trained, count = trained_and_all(self.model)
         if trained < count:
             self.recorder.log(f"Trains {trained:,} of {count:,} weights; the others stay as they are.")
-        for warning in self._warnings():
+        for warning in [*self.order.warnings(), *too_large_to_validate(self.prepared.validation.n_atoms, self.limits)]:
             self.recorder.log(f"Warning: {warning}")
         self.clock.epochs = self.last_epoch
         if state.epoch == 0 and state.step == 0:
@@ -246,18 +257,6 @@ class Trainer:
             self._finish_epoch()
         return None
 
-    def _warnings(self) -> list[str]:
-        found = self.order.warnings()
-        most = self.limits.most_atoms
-        if most is not None:
-            large = int((np.asarray(self.prepared.validation.n_atoms) > most).sum())
-            if large:
-                found.append(
-                    f"{large} validation structures have more than {most} atoms (`batch_atom_bounds`); each of them is "
-                    "validated in a batch of its own."
-                )
-        return found
-
     def _untrained(self) -> None:
         """Epoch 0: the baseline alone. It is never the best one, unless no epoch is to be trained."""
         result = self._validate(0)
@@ -277,53 +276,70 @@ class Trainer:
             state.gradient = self._zero()
             state.seconds = 0.0
         steps = self.order.steps(epoch)
-        ahead = [indices for step in steps[state.step :] for indices in step]
+        graphs, begun = self.prepared.training, state.step
+        ahead = (self.processes.part(indices, graphs) for step in steps[begun:] for indices in step)
         self.clock.restart()
         with closing(prepared_ahead(ahead, self._load, self.workers)) as batches:
-            for step in steps[state.step :]:
-                if self.recorder.stop_requested():
+            for step in steps[begun:]:
+                stop, save, self._check_due = self.processes.decide(self._wishes)
+                if stop:
                     raise PassStopped
+                if save and state.step > begun:
+                    self._check_finite(epoch, [])
+                    self.keeper.save(force=True)
                 before = self.now()
-                structures = [len(indices) for indices in step]
-                with memory_for(self.prepared.training, step, "training on"):
-                    self._step(structures, batches, epoch)
+                with memory_for(graphs, (self.processes.part(indices, graphs) for indices in step), "training on"):
+                    self._step([len(indices) for indices in step], batches, epoch)
                 state.step += 1
                 state.steps += 1
                 state.seconds += self.now() - before
-                self.clock.count("training", sum(structures))
+                self.clock.count("training", sum(len(indices) for indices in step))
                 self.clock.report(epoch, state.step, len(steps), self._best_epoch)
                 if state.step % LOOK_EVERY == 0 and state.step < len(steps):
                     self._look(epoch, state.losses.summary().total, self._gradient_norm(), whole_epoch=False)
-                if self.now() - self.keeper.saved > LONG_EPOCH_SECONDS and state.step < len(steps):
-                    self._check_finite(epoch, [])
-                    self.keeper.save(force=True)
         self._check_finite(epoch, [])
 
-    def _load(self, indices: np.ndarray) -> Batch:
-        return load_batch(self.prepared.training, indices, self.model)
+    def _wishes(self) -> tuple[bool, bool, bool]:
+        """Whether to stop, to save and to check the loss before the next step; what needs a clock is asked here."""
+        now = self.now()
+        due = self.device.type == "cpu" or now - self._checked > CHECK_SECONDS
+        return self.recorder.stop_requested(), now - self.keeper.saved > LONG_EPOCH_SECONDS, due
 
-    def _step(self, structures: list[int], batches: Iterator[Batch], epoch: int) -> None:
-        """One step of the optimiser with the next batches, which hold so many ``structures``."""
+    def _load(self, indices: np.ndarray) -> Batch | None:
+        """None without structures."""
+        return load_batch(self.prepared.training, indices, self.model) if len(indices) else None
+
+    def _step(self, structures: list[int], batches: Iterator[Batch | None], epoch: int) -> None:
+        """One step of the optimiser with the next batches, which hold so many ``structures`` in all processes."""
         state, stage = self.state, self.stage
         state.optimiser.zero_grad(set_to_none=True)
         values = []
         for count in structures:
             batch = next(batches)
-            predictions = self.model(batch, stage.trained_loss.labels, create_graph=True)
-            value = stage.trained_loss(predictions, self.model.normalise_labels(batch), batch)
-            # Only what is trained: not the derivatives by edge vectors that forces were made from, nor frozen layers.
-            stage.part(value, count / sum(structures)).backward(inputs=self.weights)
-            self._finite &= torch.isfinite(value.total.detach())
-            values.append(value)
-            state.losses.update(value, count)
-            detached = {label: prediction.detach() for label, prediction in predictions.items()}
-            state.errors.update(
-                convert(stage.trained, batch, self.model.physical(batch, detached)),
-                convert(stage.trained, batch, batch.labels),
-            )
+            value = physical = None
+            references: dict[str, torch.Tensor] = {}
+            if batch is not None:
+                predictions = self.model(batch, stage.trained_loss.labels, create_graph=True)
+                value = stage.trained_loss(predictions, self.model.normalise_labels(batch), batch)
+                values.append(value)
+                detached = {label: prediction.detach() for label, prediction in predictions.items()}
+                physical = convert(stage.trained, batch, self.model.physical(batch, detached))
+                references = convert(stage.trained, batch, batch.labels)
+            own = state.losses.part(value), state.errors.part(physical, references)
+            parts = self.processes.gathered(own)
+            if value is not None:
+                counts = state.losses.counts([sums for sums, _ in parts]) if len(parts) > 1 else None
+                # Only what is trained: not the derivatives by edge vectors that forces were made from, nor frozen ones.
+                stage.part(value, count / sum(structures), counts).backward(inputs=self.weights)
+            state.losses.structures += count
+            for sums, errors in parts:
+                self._finite &= torch.isfinite(sums).all()
+                state.losses.add(sums)
+                state.errors.add(errors)
+        self.processes.sum_gradients(self.weights)
         norm = clip_gradients(self.weights, self.training.grad_clip_norm)
         self._finite &= torch.isfinite(norm)
-        if self.device.type == "cpu" or self.now() - self._checked > CHECK_SECONDS:
+        if self._check_due:
             self._check_finite(epoch, values)
         if state.watch.untrained is None and state.steps == 0:
             state.watch.begin(state.losses.summary().total)
@@ -374,7 +390,7 @@ class Trainer:
 
         def on_batch(structures: int) -> None:
             nonlocal done
-            if self.recorder.stop_requested():
+            if any(self.processes.decide(lambda: (self.recorder.stop_requested(),))):
                 raise PassStopped
             done += structures
             self.clock.count("validation", structures)
@@ -382,7 +398,8 @@ class Trainer:
                 self.clock.report(epoch, steps, steps, self._best_epoch, done)
 
         last = epoch == self.last_epoch
-        parity = last or (self._logged(epoch) and self.now() - self._parity_written > PARITY_SECONDS)
+        (parity,) = self.processes.decide(lambda: (last or self.now() - self._parity_written > PARITY_SECONDS,))
+        parity = parity and self._logged(epoch)
         self.clock.restart()
         with self.state.average.applied() if self.state.average is not None else nullcontext():
             result = run_pass(
@@ -395,6 +412,7 @@ class Trainer:
                 on_batch,
                 most_atoms=self.limits.most_atoms,
                 workers=self.workers,
+                processes=self.processes,
             )
         if parity:
             self.recorder.parity(result.parity, epoch)
@@ -439,21 +457,7 @@ class Trainer:
         if bool(self._finite):
             return
         terms = [entry for value in values for entry in value.terms.items()]
-        labels = dict.fromkeys(label for label, term in terms if not bool(torch.isfinite(term.value)))
+        own = [label for label, term in terms if not bool(torch.isfinite(term.value))]
+        labels = dict.fromkeys(label for found in self.processes.collect(own) for label in found)
         step = self.state.step + 1 if self.device.type == "cpu" else None
         raise NonFiniteLoss(epoch, step, self.state.schedule.learning_rate, list(labels))
-
-
-@contextmanager
-def repeatable(device: torch.device) -> Iterator[None]:
-    """On the CPU, only operations that give the same bits every time; on a GPU they would cost speed."""
-    before = torch.are_deterministic_algorithms_enabled()
-    filling = torch.utils.deterministic.fill_uninitialized_memory  # type: ignore[attr-defined]
-    if device.type == "cpu":
-        torch.use_deterministic_algorithms(True)
-        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(before)
-        torch.utils.deterministic.fill_uninitialized_memory = filling  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ import pytest
 
 from mace_app.jobs import JobQueue, QueueError
 from mace_app.jobs.devices import (
+    ALL_CUDA,
     cuda_titles,
     detect_devices,
     fitting_devices,
@@ -80,6 +81,19 @@ def test_a_job_given_back_keeps_its_place(queue: JobQueue) -> None:
 def _claim_all(path: Path, results: "multiprocessing.Queue[list[str]]") -> None:
     queue = JobQueue(path)
     results.put([folder for folder, _ in claimed(queue, [f"cuda:{index}" for index in range(100)])])
+
+
+def test_a_training_on_all_gpus_has_them_alone_and_is_not_overtaken_for_ever(queue: JobQueue) -> None:
+    for name, device in (("a", None), ("all", ALL_CUDA), ("b", None), ("c", "cpu")):
+        queue.enqueue("train", name, device)
+    assert claimed(queue, TWO_CARDS) == [("a", "cuda:0"), ("c", "cpu")]
+    queue.finish(queue.active_job("a").id)
+    assert claimed(queue, TWO_CARDS) == [("all", ALL_CUDA)]
+    queue.finish(queue.active_job("all").id)
+    assert claimed(queue, TWO_CARDS) == [("b", "cuda:0")]
+    assert fitting_devices(ALL_CUDA, CPU) == ["cpu"]
+    given = {"cuda:0": {"CUDA_VISIBLE_DEVICES": "x"}}
+    assert "CUDA_VISIBLE_DEVICES" not in worker_environment(ALL_CUDA, ALL_CUDA, given)
 
 
 def test_no_job_is_claimed_twice_by_many_processes(queue: JobQueue) -> None:

@@ -88,3 +88,25 @@ def test_a_real_training_that_is_asked_to_stop_leaves_the_best_model(
     wait_until(lambda: not supervisor.step(), 60, "the worker's end")
     assert run.model_file.exists()
     assert "exported" in (run.info().reason or "")
+
+
+@pytest.mark.slow
+def test_a_training_in_two_processes_is_stopped_by_a_page_and_killed_without_leaving_any(
+    workspace: Workspace, supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MACE_APP_PROCESSES", "2")
+    text = OPTIONS.format(path=SAMPLE, epochs=50_000).replace("batch_size: 8", "batch_size: 8, distributed: true")
+    run = workspace.create_run(text, "Two")
+    step_until(supervisor, run, "epochs", epochs=1)
+    assert len(processes_naming(workspace.root)) >= 4  # the launcher, torchrun, and two
+    os.kill(run.info().pid or 0, signal.SIGKILL)
+    step_until(supervisor, run, "interrupted")
+    wait_until(lambda: not processes_naming(workspace.root), 15, "the end of all processes")
+    before = len(run.read_metrics().epochs)
+    workspace.resume_run(run.id)
+    step_until(supervisor, run, "epochs", epochs=before + 1)
+    workspace.stop_run(run.id)
+    step_until(supervisor, run, "stopped")
+    assert run.model_file.exists() and "The training has 2 processes." in run.log_file.read_text()
+    wait_until(lambda: reaped(supervisor), 60, "the worker's end")
+    wait_until(lambda: not processes_naming(workspace.root), 15, "the end of all processes")

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 
 from mace_app.__main__ import main
 from mace_app.jobs import Failure, RunFolder, Suggestion, Workspace, WorkspaceError, WorkspaceSettings
+from mace_app.jobs.devices import ALL_CUDA
 from mace_app.options import OptionsError
 
 OPTIONS = """
@@ -237,3 +238,17 @@ def test_the_command_line_does_the_same(
     assert said("delete", other.id) == "Deleted.\n"
     said("unpause")
     assert [item.info().name for item in workspace.runs()] == ["Back"]
+
+
+def test_a_run_in_several_processes_waits_for_all_gpus_unless_it_stays_on_the_cpu(workspace: Workspace) -> None:
+    text = OPTIONS.replace("batch_size: 8", "batch_size: 8, distributed: true").replace("device: cpu", "device: auto")
+    run = workspace.create_run(text, "Several")
+    job = f"runs/{run.id}"
+    assert workspace.queue.active_job(job).requested_device == ALL_CUDA
+    workspace.set_run_device(run.id, ALL_CUDA)
+    workspace.set_run_device(run.id, "cpu")
+    assert workspace.queue.active_job(job).requested_device == "cpu"
+    workspace.set_run_device(run.id, "auto")
+    assert workspace.queue.active_job(job).requested_device == ALL_CUDA
+    with pytest.raises(OptionsError, match="names one"):
+        workspace.set_run_device(run.id, "cuda:1")

@@ -131,6 +131,7 @@ def test_a_term_with_an_opinion_about_an_absent_stress_is_refused() -> None:
         ({"finetune": {"read_from": None, "method": "full"}}, {}),
         ({"grad_clip_norm": float("inf")}, {"grad_clip_norm": None}),
         ({"distributed": False}, {"distributed": False}),
+        ({"distributed": True, "distributed_port": 40000}, {"distributed": True, "distributed_port": 40000}),
         ({"loss": {"energy": {"type": "mse", "sliding_factor": None}}}, {}),
     ],
 )
@@ -143,7 +144,6 @@ def test_what_only_metatrain_writes_is_translated(training: dict[str, Any], expe
     ("place", "value", "reason"),
     [
         ("finetune", {"read_from": "model.ckpt", "method": "full"}, "mace_model"),
-        ("distributed", True, "one device"),
         ("loss", {"energy": {"type": "mse", "sliding_factor": 0.9}}, "adaptive weighting"),
         ("loss", {"energy": {"type": "gaussian_nll_ensemble"}}, "ensemble"),
     ],

@@ -144,8 +144,6 @@ NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("model.use_embedding_readout", {"model": {"use_embedding_readout": True}}),
     ("model.max_ell", {"model": {"max_ell": 0, "hidden_irreps": "8x0e"}}),
     ("model.kernels", {"model": {"kernels": "cueq"}}),
-    ("training.distributed", {"training": {"distributed": True}}),
-    ("training.distributed_port", {"training": {"distributed_port": 40000}}),
     ("training.loss", {"training": {"loss": "shift_agnostic_mse"}}),
     ("training.loss.energy.type", {"training": {"loss": {"energy": "pointwise"}}}),
     ("device", {"device": "multi-gpu"}),
@@ -168,6 +166,8 @@ def test_writing_down_a_default_is_never_refused() -> None:
 
 
 NO_EFFECT: list[tuple[str, dict[str, Any], str]] = [
+    ("training.distributed_port", {"training": {"distributed_port": 40000}}, "distributed: true"),
+    ("training.distributed", {"training": {"distributed": True}, "device": "cuda:1"}, "names one"),
     ("training.lr_scheduler_gamma", {"training": {"lr_scheduler_gamma": 0.9}}, "ExponentialLR"),
     ("training.lr_factor", {"training": {"lr_scheduler": "ExponentialLR", "lr_factor": 0.5}}, "ReduceLROnPlateau"),
     (

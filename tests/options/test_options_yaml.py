@@ -255,7 +255,7 @@ def test_the_json_schema_is_json_and_carries_titles_bounds_and_reasons() -> None
     schema = json.loads(json.dumps(to_json_schema()))
     cutoff = schema["$defs"]["ModelHypers"]["properties"]["r_max"]
     assert cutoff["x-importance"] == "simple" and cutoff["x-unit"] == "Å" and cutoff["maximum"] == 40
-    assert "x-not-built" in schema["$defs"]["TrainingHypers"]["properties"]["distributed"]
+    assert "x-not-built" in schema["$defs"]["ModelHypers"]["properties"]["use_embedding_readout"]
 
 
 def test_options_import_neither_torch_nor_streamlit_nor_e3nn() -> None:

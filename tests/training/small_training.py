@@ -64,8 +64,21 @@ def prepare_clusters(folder: Path) -> PreparedData:
     return prepare(parse_options(options(folder / "data.xyz", num_epochs=0)), folder / "data")
 
 
-def begin(data, folder: Path, looks: int | None = None, seed: int = 3, **training) -> tuple[Trainer, Memory]:
-    value = parse_options(options(Path("data.xyz"), **{"batch_size": 2, **training}))
+def begin(
+    data,
+    folder: Path,
+    looks: int | None = None,
+    seed: int = 3,
+    processes=None,
+    order_seed=None,
+    targets=None,
+    **training,
+) -> tuple[Trainer, Memory]:
+    """``seed`` is that of the first weights and, without ``order_seed``, of the order."""
+    value = options(Path("data.xyz"), **{"batch_size": 2, **training})
+    if targets is not None:
+        value["training_set"]["targets"] = targets
+    value = parse_options(value)
     torch.manual_seed(seed)
     model: MaceModel = make_model(value, data)
     fit_baseline(model.config, model.baseline, data.training)
@@ -74,7 +87,9 @@ def begin(data, folder: Path, looks: int | None = None, seed: int = 3, **trainin
     recorder = Memory(folder, looks)
     loss = resolve_loss(hypers, model.config.targets)
     later = None if hypers.stage_two_loss is None else resolve_loss(hypers.in_stage_two(), model.config.targets)
-    return Trainer(model, data, hypers, loss, recorder, "cpu", seed, stage_two_loss=later), recorder
+    order = seed if order_seed is None else order_seed
+    made = Trainer(model, data, hypers, loss, recorder, "cpu", order, stage_two_loss=later, processes=processes)
+    return made, recorder
 
 
 def folder(tmp_path, name):

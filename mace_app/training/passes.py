@@ -46,6 +46,26 @@ def convert(
     }
 
 
+@dataclass(frozen=True)
+class Ready:
+    """A batch with all that its labels say whatever is predicted, made by the threads that prepare batches:
+    ``normalised`` for the loss, ``references`` in the reported units."""
+
+    batch: Batch
+    normalised: dict[str, torch.Tensor]
+    references: dict[str, torch.Tensor]
+
+
+def load_ready(
+    graphs: GraphSet, indices: Sequence[int] | np.ndarray, model: MaceModel, reported: Mapping[str, Reported]
+) -> Ready | None:
+    """None without structures."""
+    if len(indices) == 0:
+        return None
+    batch = load_batch(graphs, indices, model)
+    return Ready(batch, model.normalise_labels(batch), convert(reported, batch, batch.labels))
+
+
 @contextmanager
 def frozen_weights(model: torch.nn.Module) -> Iterator[None]:
     """Inside the block no gradient of the weights is prepared, which makes forces cheaper."""
@@ -86,18 +106,18 @@ def run_pass(
     collector = ParityCollector(graphs, known) if parity else None
     batches = list(in_order(graphs.n_atoms, batch_size, most_atoms))
     own = [processes.part(indices, graphs) for indices in batches]
-    loaded = prepared_ahead(own, lambda indices: load_batch(graphs, indices, model) if len(indices) else None, workers)
+    loaded = prepared_ahead(own, lambda indices: load_ready(graphs, indices, model, known), workers)
     with frozen_weights(model), closing(loaded):
-        for whole, indices, batch in zip(batches, own, loaded, strict=True):
-            if batch is not None:
+        for whole, indices, ready in zip(batches, own, loaded, strict=True):
+            if ready is not None:
+                batch = ready.batch
                 with memory_for(graphs, [indices], "predicting"):
                     predictions = model(batch, labels, create_graph=False)
-                    losses.update(part(predictions, model.normalise_labels(batch), batch), len(indices))
+                    losses.update(part(predictions, ready.normalised, batch), len(indices))
                     physical = convert(known, batch, model.physical(batch, predictions))
-                    references = convert(known, batch, batch.labels)
-                    errors.update(physical, references)
+                    errors.update(physical, ready.references)
                 if collector is not None:
-                    collector.add(indices, physical, references)
+                    collector.add(indices, physical, ready.references)
             on_batch(len(whole))
     found = processes.gathered([losses.sums, errors.sums])
     losses.sums, errors.sums = found[0]

@@ -1,5 +1,6 @@
 """How far a training is and when it will end."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -12,6 +13,8 @@ import torch
 VALIDATION_SHARE = 0.4
 # For so long a resumed training trusts what it measured before: the first steps of a process are slow.
 TRUST_SECONDS = 10.0
+# Between two reports within an epoch: nobody reads them faster.
+REPORT_SECONDS = 0.1
 
 
 class Clock:
@@ -35,6 +38,7 @@ class Clock:
         self._seen = {"training": 0, "validation": 0}
         self._before: dict[str, float] = {}
         self._last = now()
+        self._told = -math.inf
 
     def speeds(self) -> dict[str, Any]:
         """For a checkpoint: structures per second in training and validation, as far as known, and on what."""
@@ -80,7 +84,12 @@ class Clock:
         return training_left / speed + validation_left * each
 
     def report(self, epoch: int, step: int, steps: int, best_epoch: int | None, validated: int = 0) -> None:
-        """In ``epoch`` (from 1), ``step`` of ``steps`` are done, and ``validated`` validation structures."""
+        """In ``epoch`` (from 1), ``step`` of ``steps`` are done, and ``validated`` validation structures. Not told just
+        after the last report, unless a part of the epoch is over."""
+        over = (step == steps and validated == 0) or validated == self.sizes["validation"]
+        if not over and self.now() - self._told < REPORT_SECONDS:
+            return
+        self._told = self.now()
         training, validation = self.sizes["training"], self.sizes["validation"]
         done_here = training * step / steps
         training_left = training * (self.epochs - epoch) + training - done_here

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from mace_app.data import PreparedData
-from mace_app.model import Batch, MaceModel, freeze, parameter_groups, trained_and_all
+from mace_app.model import MaceModel, freeze, parameter_groups, trained_and_all
 from mace_app.options import LossTerm, TrainingHypers
 from mace_app.training.averaging import Average, ScheduleFreeAverage, WeightAverage
 from mace_app.training.errors import Diverged, NonFiniteLoss
@@ -22,7 +22,7 @@ from mace_app.training.losses import LossValue, scaled_terms
 from mace_app.training.memory import memory_for
 from mace_app.training.metrics import reported_labels
 from mace_app.training.optimiser import clip_gradients, make_optimiser
-from mace_app.training.passes import PassResult, PassStopped, convert, load_batch, run_pass
+from mace_app.training.passes import PassResult, PassStopped, Ready, convert, load_ready, run_pass
 from mace_app.training.processes import Processes
 from mace_app.training.progress import Clock
 from mace_app.training.recorder import Recorder, Silent
@@ -305,26 +305,25 @@ class Trainer:
         due = self.device.type == "cpu" or now - self._checked > CHECK_SECONDS
         return self.recorder.stop_requested(), now - self.keeper.saved > LONG_EPOCH_SECONDS, due
 
-    def _load(self, indices: np.ndarray) -> Batch | None:
-        """None without structures."""
-        return load_batch(self.prepared.training, indices, self.model) if len(indices) else None
+    def _load(self, indices: np.ndarray) -> Ready | None:
+        return load_ready(self.prepared.training, indices, self.model, self.stage.trained)
 
-    def _step(self, structures: list[int], batches: Iterator[Batch | None], epoch: int) -> None:
+    def _step(self, structures: list[int], batches: Iterator[Ready | None], epoch: int) -> None:
         """One step of the optimiser with the next batches, which hold so many ``structures`` in all processes."""
         state, stage = self.state, self.stage
         state.optimiser.zero_grad(set_to_none=True)
         values = []
         for count in structures:
-            batch = next(batches)
+            ready = next(batches)
             value = physical = None
             references: dict[str, torch.Tensor] = {}
-            if batch is not None:
+            if ready is not None:
+                batch, references = ready.batch, ready.references
                 predictions = self.model(batch, stage.trained_loss.labels, create_graph=True)
-                value = stage.trained_loss(predictions, self.model.normalise_labels(batch), batch)
+                value = stage.trained_loss(predictions, ready.normalised, batch)
                 values.append(value)
                 detached = {label: prediction.detach() for label, prediction in predictions.items()}
                 physical = convert(stage.trained, batch, self.model.physical(batch, detached))
-                references = convert(stage.trained, batch, batch.labels)
             own = state.losses.part(value), state.errors.part(physical, references)
             parts = self.processes.gathered(own)
             if value is not None:

@@ -89,7 +89,7 @@ def assert_equal(fast: MaceModel, reference: MaceModel, structures: Any = STRUCT
 
 
 @given(hypers=architectures())
-@settings(max_examples=12, derandomize=True, deadline=None)
+@settings(max_examples=12, derandomize=True, deadline=None, database=None)
 def test_predictions_and_gradients_of_some_architectures(hypers: dict[str, Any]) -> None:
     models = both(hypers)
     assume(models is not None)
@@ -99,7 +99,7 @@ def test_predictions_and_gradients_of_some_architectures(hypers: dict[str, Any])
 
 @pytest.mark.slow
 @given(hypers=architectures())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=60, deadline=None, database=None)
 def test_predictions_and_gradients_of_many_architectures(hypers: dict[str, Any]) -> None:
     models = both(hypers)
     assume(models is not None)

@@ -161,7 +161,7 @@ def test_a_run_with_corrections_begins_at_the_file_learns_and_is_found_again_in_
     found = load_model(tmp_path / "lora" / "best.safetensors")
     assert found.config.lora == LoRA(4, 4.0)
     graphs = training.prepared.validation
-    batch = training._load(range(len(graphs)))
+    batch = training._load(range(len(graphs))).batch
     one, two = found(batch, {"energy", "energy.forces"}), found.merged()(batch, {"energy", "energy.forces"})
     for label, value in one.items():
         torch.testing.assert_close(two[label], value, rtol=0, atol=1e-12)
@@ -184,7 +184,7 @@ def test_corrections_other_than_those_of_the_options_are_refused(begin, tmp_path
 
 def test_a_frozen_backbone_without_forces_is_computed_without_a_graph(begin, tmp_path):
     training, _ = begin(tmp_path, freeze="backbone")
-    batch = training._load([0, 1])
+    batch = training._load([0, 1]).batch
     features, energies = training.model.features(batch, batch.vectors)
     assert not features.requires_grad and energies.requires_grad
     free, _ = begin(tmp_path)

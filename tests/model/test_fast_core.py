@@ -99,7 +99,7 @@ def test_predictions_and_gradients_of_some_architectures(hypers: dict[str, Any])
 
 @pytest.mark.slow
 @given(hypers=architectures())
-@settings(max_examples=60, deadline=None, database=None)
+@settings(max_examples=30, deadline=None, database=None)
 def test_predictions_and_gradients_of_many_architectures(hypers: dict[str, Any]) -> None:
     models = both(hypers)
     assume(models is not None)

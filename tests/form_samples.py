@@ -22,7 +22,12 @@ MODEL_ONE: dict[str, Any] = {
     "MLP_irreps": "8x0e",
     "use_last_readout_only": True,
 }
-MODEL_TWO: dict[str, Any] = {"apply_cutoff": False, "edge_irreps": "8x0e + 8x1o", "use_agnostic_product": True}
+MODEL_TWO: dict[str, Any] = {
+    "apply_cutoff": False,
+    "edge_irreps": "8x0e + 8x1o",
+    "use_agnostic_product": True,
+    "kernels": "reference",
+}
 TRAINING_ONE: dict[str, Any] = {
     "num_epochs": 50,
     "batch_size": 4,
@@ -74,6 +79,8 @@ TRAINING_TWO: dict[str, Any] = {
     "stage_two_loss": "universal",
     "atomic_baseline": {"energy": "isolated_atoms"},
     "batch_atom_bounds": [None, 90],
+    "distributed": True,
+    "distributed_port": 40000,
 }
 # From a foundation file, which decides the rest of the model.
 FROM_A_FILE: dict[str, Any] = {

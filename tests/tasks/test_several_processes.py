@@ -104,7 +104,8 @@ def test_a_stop_is_heeded_by_all_and_a_killed_launcher_takes_them_along(tmp_path
     process.kill()
     process.wait()
     assert all_gone(members, 15)
-    assert RunFolder(folder).info().state == "running"  # it had no time to say anything
+    # The launcher had no time to say anything; a process that noticed may have.
+    assert RunFolder(folder).info().state in ("running", "interrupted")
 
     (folder / "progress.json").unlink()
     again = train(long, folder, "--resume")

@@ -18,6 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+# This script may be started from anywhere, and the program need not be installed; its own processes look for it too.
+REPOSITORY = str(Path(__file__).resolve().parents[3])
+sys.path.insert(0, REPOSITORY)
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [REPOSITORY, os.environ.get("PYTHONPATH")]))
+
 SETS = {"ethanol": "ethanol_rmd17_train.xyz", "carbon": "carbon_virial_100.xyz"}
 TARGETS: dict[str, Any] = {
     "ethanol": {"energy": {"unit": "eV"}},

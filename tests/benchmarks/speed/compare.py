@@ -62,7 +62,8 @@ def main() -> None:
 
 def epochs(name: str, python: Path, setting: Setting, files: Files) -> list[float]:
     """Seconds of every epoch but the first."""
-    variables = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
+    variables = {**os.environ, "PYTHONPATH": str(REPOSITORY)} if name == "studio" else dict(os.environ)
+    variables |= {"CUDA_VISIBLE_DEVICES": "", "PYTHONUNBUFFERED": "1"}
     variables |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS"), str(setting.threads))
     stamps, lines = [], []
     with tempfile.TemporaryDirectory() as folder:

@@ -75,7 +75,8 @@ def main() -> None:
     for folder, command, python in ((ours, studio, Path(sys.executable)), (theirs, metatrain, mtt)):
         folder.mkdir(exist_ok=True)
         if not list(folder.glob("**/model.pt")):
-            run_logged(command(python, setting, files, folder), folder, folder / "log", setting.threads)
+            here = {"PYTHONPATH": str(REPOSITORY)} if folder == ours else {}
+            run_logged(command(python, setting, files, folder), folder, folder / "log", setting.threads, here)
     runs = {
         "studio": (Path(sys.executable), "metatomic", ours / "run" / "model.pt"),
         "metatrain": (mtt, "metatomic", theirs / "model.pt"),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from conftest import water, waters
+from water_files import water, waters
 
 from mace_app.data import Cancelled, DataError, Inspection, inspect_files, suggest_mapping
 from mace_app.data.roles import role_of, stem, total_energy_unit

@@ -10,7 +10,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
-from conftest import options, water, waters
+from water_files import options, water, waters
 
 from mace_app.data import DataError, PreparedData, prepare
 from mace_app.data.labels import paired_key

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import options, water, waters
+from water_files import options, water, waters
 
 from mace_app.data import DataError, PreparedData, frame_of, prepare
 from mace_app.data.graphs import GraphSet

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
-from conftest import water, waters
+from water_files import water, waters
 
 from mace_app.data import DataError, frame_of, iter_frames
 from mace_app.data.reading import read_frames

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase.io import read, write
-from conftest import water
+from water_files import water
 
 from mace_app.data import DataError, PreparedData, prepare
 from mace_app.options import OptionsError, parse_options

@@ -2,7 +2,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import options, water, waters
+from water_files import options, water, waters
 
 from mace_app.data import DataError, load_prepared, prepare
 from mace_app.options import parse_options

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import options, water, waters
+from water_files import options, water, waters
 
 from mace_app.data import DataError, PreparedData, prepare
 from mace_app.options import parse_options

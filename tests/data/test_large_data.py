@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import options, water, waters
 from test_data_reading import BROKEN
+from water_files import options, water, waters
 
 from mace_app.data import DataError, PreparedData, blocks, crew, part, prepare
 from mace_app.data.errors import at

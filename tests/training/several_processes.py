@@ -148,10 +148,10 @@ def poisoned_run(processes, data: Path, folder: Path, structure: int, training: 
     load = made._load
 
     def damaged(indices):
-        batch = load(indices)
+        ready = load(indices)
         if structure in indices:
-            batch.labels["energy"][list(indices).index(structure)] = torch.inf
-        return batch
+            ready.normalised["energy"][list(indices).index(structure)] = torch.inf
+        return ready
 
     made._load = damaged
     return made.run()

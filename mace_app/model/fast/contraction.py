@@ -67,6 +67,8 @@ class Contraction(torch.nn.Module):
     multiplied by their monomials.
     """
 
+    parents: torch.Tensor
+    factors: torch.Tensor
     step_sizes: list[int]
     outputs: list[int]
 
@@ -77,7 +79,6 @@ class Contraction(torch.nn.Module):
         for _, ir in product.irreps_in:
             parity += [int(ir.p)] * int(ir.dim)
         n = len(parity)
-        self.inputs: int = n
         self.outputs: list[int] = []
         _, first, second = _pairs(n)
         parity_of_pair = torch.tensor([parity[int(a)] * parity[int(b)] for a, b in zip(first, second, strict=True)])
@@ -120,9 +121,6 @@ class Contraction(torch.nn.Module):
         self.register_buffer("parents", torch.tensor([p for step in steps for p in step[0]], dtype=torch.int64))
         self.register_buffer("factors", torch.tensor([f for step in steps for f in step[1]], dtype=torch.int64))
         self.to(device)
-
-    parents: torch.Tensor
-    factors: torch.Tensor
 
     def weights(self, product: Any) -> list[torch.Tensor]:
         """[elements, channels, K] for every order of every output that has coefficients."""

@@ -108,16 +108,17 @@ def run_pass(
     own = [processes.part(indices, graphs) for indices in batches]
     loaded = prepared_ahead(own, lambda indices: load_ready(graphs, indices, model, known), workers)
     with frozen_weights(model), closing(loaded):
-        for whole, indices, ready in zip(batches, own, loaded, strict=True):
-            if ready is not None:
-                batch = ready.batch
-                with memory_for(graphs, [indices], "predicting"):
+        for whole, indices in zip(batches, own, strict=True):
+            with memory_for(graphs, [indices], "predicting"):
+                ready = next(loaded)
+                if ready is not None:
+                    batch = ready.batch
                     predictions = model(batch, labels, create_graph=False)
                     losses.update(part(predictions, ready.normalised, batch), len(indices))
                     physical = convert(known, batch, model.physical(batch, predictions))
                     errors.update(physical, ready.references)
-                if collector is not None:
-                    collector.add(indices, physical, ready.references)
+            if ready is not None and collector is not None:
+                collector.add(indices, physical, ready.references)
             on_batch(len(whole))
     found = processes.gathered([losses.sums, errors.sums])
     losses.sums, errors.sums = found[0]

@@ -13,7 +13,7 @@ from mace_app.training.recorder import Recorder
 from mace_app.training.state import TrainingState
 
 SAVE_SECONDS = 20.0  # between checkpoints that nothing else asks for; a resumed run repeats what came after
-SAVE_SHARE = 0.01  # of the time may go into saving
+SAVE_SHARE = 0.003  # of the time may go into saving
 # What a run can't change when it goes on: otherwise the steps done would not be the first ones of the epoch.
 FIXED = {
     "training_structures": "training structures",

@@ -23,7 +23,12 @@ def make_optimiser(groups: list[dict[str, Any]], training: TrainingHypers) -> to
         free.train()
         return free
     return kinds[training.optimizer](
-        groups, lr=training.learning_rate, betas=(training.beta, BETA2), amsgrad=training.amsgrad, weight_decay=0.0
+        groups,
+        lr=training.learning_rate,
+        betas=(training.beta, BETA2),
+        amsgrad=training.amsgrad,
+        weight_decay=0.0,
+        fused=True,  # one call for all weights: a fifth of the time on a CPU, a few launches on a GPU
     )
 
 

@@ -51,7 +51,10 @@ with _quiet_and_safe_again():
     from mace.data.neighborhood import get_neighborhood as mace_neighbourhood  # noqa: F401 — for comparisons
     from mace.modules.blocks import RealAgnosticAttResidualInteractionBlock as _AttentionBlock
     from mace.modules.gate import GatedEquivariantBlock as _GatedBlock
+    from mace.modules.wrapper_ops import CUET_AVAILABLE, CuEquivarianceConfig
     from mace.modules.wrapper_ops import Linear as _MaceLinear
+    from mace.tools.cg import O3_e3nn as _cue_group
+    from mace.tools.cg_cueq_tools import symmetric_contraction_proj as _contraction_projection
     from mace.tools.scatter import scatter_sum as _scatter_sum
 
 # TorchScript specialises code after its first calls and differentiates it in its own way, which changes last bits: a
@@ -146,12 +149,32 @@ def building(dtype: torch.dtype) -> Iterator[None]:
         set_optimization_defaults(**options)
 
 
-def build_mace(hypers: "ModelHypers", atomic_types: Sequence[int], avg_num_neighbors: float, dtype: torch.dtype) -> Any:
+class CueqChoice(NamedTuple):
+    """How mace-torch builds its layers from cuEquivariance's: with sums over neighbours in one kernel (``fused``, which
+    needs a GPU), and on the ``reduced`` or the full basis of products."""
+
+    fused: bool
+    reduced: bool
+
+    def arguments(self) -> dict[str, Any]:
+        settings = CuEquivarianceConfig(
+            enabled=True, layout="ir_mul", group="O3_e3nn", optimize_all=True, conv_fusion=self.fused
+        )
+        return {"cueq_config": settings, "use_reduced_cg": self.reduced}
+
+
+def build_mace(
+    hypers: "ModelHypers",
+    atomic_types: Sequence[int],
+    avg_num_neighbors: float,
+    dtype: torch.dtype,
+    cueq: CueqChoice | None = None,
+) -> Any:
     """A plain mace-torch ``MACE`` (no scale, no shift, zero atomic energies) with random weights."""
     energies = torch.zeros(len(atomic_types)).numpy()
     arguments = _arguments(hypers, atomic_types, avg_num_neighbors, energies, _INTERACTIONS)
     with building(dtype):
-        return mace_modules.MACE(**arguments)
+        return mace_modules.MACE(**arguments | ({} if cueq is None else cueq.arguments()))
 
 
 def build_scale_shift_mace(
@@ -218,6 +241,7 @@ def build_architecture(
     atomic_energies: np.ndarray | None = None,
     scale_shift: tuple[Any, Any] | None = None,
     scriptable: bool = True,
+    cueq: CueqChoice | None = None,
 ) -> Any:
     """mace-torch's ``MACE``, or with ``scale_shift`` its ``ScaleShiftMACE``, of an architecture that came from a file.
 
@@ -259,6 +283,7 @@ def build_architecture(
         "readout_cls": mace_modules.readout_classes[a.readout],
         "keep_last_layer_irreps": a.keep_last_layer_irreps,
     }
+    arguments |= {} if cueq is None else cueq.arguments()
     with building(dtype), _tables(a, dtype):
         if scale_shift is None:
             mace = mace_modules.MACE(**arguments)
@@ -286,6 +311,37 @@ def readouts_of(mace: Any, dtype: torch.dtype) -> list[torch.nn.Module]:
             irreps = (readout.linear_1.irreps_in, readout.hidden_irreps, gate, readout.linear_2.irreps_out)
             found.append(type(readout)(*irreps, num_heads=1))
     return found
+
+
+def cueq_installed() -> bool:
+    """Whether cuEquivariance is there for mace-torch."""
+    return bool(CUET_AVAILABLE)
+
+
+def cueq_contraction_weights(contractions: Any, reduced: bool) -> torch.Tensor:
+    """The weights [elements, paths, channels] of mace-torch's ``SymmetricContraction`` as cuEquivariance's has them.
+
+    Per output irrep those of the highest order come first; paths whose table is zero are left out. On the ``reduced``
+    basis both libraries span the same space by different vectors.
+    """
+    parts = []
+    degrees = 0
+    for contraction in contractions.contractions:
+        degrees = contraction.correlation
+        weights = {"max": contraction.weights_max}
+        weights |= {str(index): weight for index, weight in enumerate(contraction.weights)}
+        parts += [
+            weight for name, weight in weights.items() if not bool(getattr(contraction, f"weights_{name}_zeroed"))
+        ]
+    joined = torch.cat(parts, dim=1)
+    if not reduced:
+        return joined
+    import cuequivariance
+
+    kinds = (o3.Irreps([entry.ir for entry in irreps]) for irreps in (contractions.irreps_in, contractions.irreps_out))
+    inputs, outputs = (cuequivariance.Irreps(_cue_group, str(irreps)) for irreps in kinds)
+    _, change = _contraction_projection(inputs, outputs, tuple(range(1, degrees + 1)))
+    return torch.einsum("eau,ab->ebu", joined, torch.tensor(change, dtype=joined.dtype, device=joined.device))
 
 
 class _Whole(o3.Irreps):

@@ -4,19 +4,21 @@ mace-torch's ``MACE.forward`` starts from positions. Here the edge vectors are t
 follow from one backward pass with respect to them, whatever the cell and the number of images.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 
-from mace_app.model.adapter import build_architecture, build_mace, readouts_of
+from mace_app.model.adapter import CueqChoice, build_architecture, build_mace, readouts_of
 from mace_app.model.config import ModelConfig
+from mace_app.model.cueq import Cueq
 from mace_app.model.errors import ModelError
 from mace_app.model.fast import Arrangement, Core, FrozenCore, NotCovered, arrange
 
 
 class Kernels(NamedTuple):
-    """How a backbone is computed: ``name`` is ``fast`` or ``reference``, ``reason`` a sentence."""
+    """How a backbone is computed: ``name`` is ``fast``, ``reference`` or ``cueq``, ``reason`` a sentence."""
 
     name: str
     reason: str
@@ -26,7 +28,8 @@ class Backbone(torch.nn.Module):
     """mace-torch's submodules under mace-torch's names, with a forward of our own.
 
     They own the parameters; what is computed from them is decided by ``kernels`` of the options: the algebra of
-    ``model.fast``, or these submodules themselves. In TorchScript it is always the submodules; ``frozen`` scripts both.
+    ``model.fast``, these submodules themselves, or cuEquivariance's in their place. In TorchScript it is always the
+    submodules; ``frozen`` scripts them or the algebra of ``model.fast``.
 
     The e3nn order of l = 1 is (x, y, z). Vectors are fed as (y, z, x), so that all angular momenta come out in the
     standard real order m = −l…l. The cyclic permutation is a proper rotation, so invariants don't change.
@@ -34,16 +37,20 @@ class Backbone(torch.nn.Module):
 
     element_order: torch.Tensor
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype) -> None:
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, cueq: CueqChoice | None = None) -> None:
         super().__init__()
-        self._asked = config.hypers.kernels
+        self._asked = "reference" if cueq is not None else config.hypers.kernels
         # The core is no submodule, because it has no state of its own. It is made when it is first needed: its tables
         # come from buffers that a file or a checkpoint may still replace.
-        self._made: list[Core | NotCovered] = []
+        self._made: list[Core | Cueq | NotCovered] = []
+        self._config = config
+        self.cutoff: float = config.cutoff
+        # Products of a file may be on mace-torch's reduced basis.
+        self.may_be_reduced: bool = config.architecture is not None
         if config.architecture is not None:
-            mace = build_architecture(config.architecture, dtype)
+            mace = build_architecture(config.architecture, dtype, cueq=cueq)
         else:
-            mace = build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, dtype)
+            mace = build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, dtype, cueq)
         self.register_buffer("atomic_numbers", mace.get_buffer("atomic_numbers"))
         self.node_embedding = mace.node_embedding
         self.spherical_harmonics = mace.spherical_harmonics
@@ -55,7 +62,8 @@ class Backbone(torch.nn.Module):
         # Without an internal energy the readouts would be weights that nothing trains.
         self.readouts = mace.readouts if config.internal_target is not None else torch.nn.ModuleList()
         others = config.internal_targets[1:]
-        self.more_readouts = torch.nn.ModuleList([torch.nn.ModuleList(readouts_of(mace, dtype)) for _ in others])
+        more = [readouts_of(mace, dtype) if cueq is None else copy.deepcopy(list(mace.readouts)) for _ in others]
+        self.more_readouts = torch.nn.ModuleList([torch.nn.ModuleList(readouts) for readouts in more])
         self.last_readout_only = config.last_readout_only
         # A file of mace-torch may have its elements in another order than the ascending one of ``atomic_types``.
         numbers = mace.get_buffer("atomic_numbers")
@@ -82,7 +90,7 @@ class Backbone(torch.nn.Module):
             node_attributes = node_attributes[:, self.element_order]
         if not torch.jit.is_scripting():
             core = self._core()
-            if core is not None:
+            if isinstance(core, Core):
                 if arrangement is None or self.reordered:
                     elements = torch.argmax(node_attributes, dim=1)
                     arrangement = arrange(elements, edge_index, node_attributes.shape[1], mirrored)
@@ -90,9 +98,13 @@ class Backbone(torch.nn.Module):
         if mirrored:
             vectors = torch.cat([vectors, -vectors])
             edge_index = torch.cat([edge_index, edge_index.flip(0)], dim=1)
-        return self._reference(vectors, node_attributes, edge_index)
+        if not torch.jit.is_scripting():
+            core = self._core()
+            if isinstance(core, Cueq):
+                return core(self, vectors, node_attributes, edge_index)
+        return self.reference(vectors, node_attributes, edge_index)
 
-    def _reference(
+    def reference(
         self, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """By mace-torch's own modules; every edge in both directions."""
@@ -139,18 +151,20 @@ class Backbone(torch.nn.Module):
         if self._asked == "reference":
             return Kernels("reference", "`kernels: reference` asks for mace-torch's own modules.")
         core = self._core()
+        if isinstance(core, Cueq):
+            return Kernels("cueq", core.reason())
         if core is not None:
             return Kernels("fast", "The fast core computes every part of this model.")
         assert isinstance(self._made[0], NotCovered)
         return Kernels("reference", f"mace-torch's own modules are used, because the fast core lacks {self._made[0]}.")
 
     @torch.jit.unused
-    def _core(self) -> Core | None:
+    def _core(self) -> Core | Cueq | None:
         if self._asked == "reference":
             return None
         if not self._made:
             try:
-                self._made.append(Core(self))
+                self._made.append(Cueq(self) if self._asked == "cueq" else Core(self))
             except NotCovered as missing:
                 if self._asked == "fast":
                     raise ModelError(
@@ -158,13 +172,24 @@ class Backbone(torch.nn.Module):
                     ) from None
                 self._made.append(missing)
         made = self._made[0]
-        return made if isinstance(made, Core) else None
+        return None if isinstance(made, NotCovered) else made
+
+    @torch.jit.unused
+    def with_cueq(self, choice: CueqChoice) -> "Backbone":
+        """Another backbone of the same architecture, built of cuEquivariance's layers, with weights of no meaning."""
+        other = Backbone(self._config, self.node_embedding.linear.weight.dtype, choice)
+        return other.to(self.element_order.device)
 
     @torch.jit.unused
     def frozen(self) -> torch.nn.Module:
         """A module of the same forward without ``arrangement``, with the weights of now, that e3nn's rules can script.
         Takes this backbone apart."""
-        return self if self._core() is None else FrozenCore(self)
+        if self._asked == "reference":
+            return self
+        try:
+            return FrozenCore(self)
+        except NotCovered:
+            return self
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "Backbone":
         self._made.clear()

@@ -1,6 +1,5 @@
 """Files of other programs that show how trainings go, written beside our own."""
 
-import importlib.util
 import re
 from typing import Any, ClassVar
 
@@ -11,12 +10,6 @@ from mace_app.options.errors import refuse
 from mace_app.options.fields import option
 
 _OFFLINE = "its files are written into the run's folder and nothing is sent; `wandb sync` sends them when you want."
-
-
-def wandb_is_here() -> bool:
-    """Whether the package is installed; a folder of its name does not count."""
-    found = importlib.util.find_spec("wandb")
-    return found is not None and found.origin is not None
 
 
 class WandbOptions(Options):

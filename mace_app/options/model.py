@@ -370,9 +370,9 @@ class ModelHypers(Options):
         explanation=(
             "`fast` is this program's own order of computing, about three times faster than mace-torch's on a CPU with "
             "the same parameters. `reference` uses mace-torch's own modules. `auto` takes the fast one wherever it "
-            "covers the model, and says in the log what is used. Weights can be exchanged freely between both."
+            "covers the model, and says in the log what is used. `cueq` uses NVIDIA's cuEquivariance where it is "
+            "installed, which is made for GPUs; without one it is slow. Weights can be exchanged freely between all."
         ),
-        not_built_values={"cueq": "kernels of cuEquivariance come with a later version."},
     )
     use_embedding_readout: bool = option(
         False,

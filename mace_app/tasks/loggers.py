@@ -17,7 +17,7 @@ from typing import Any
 
 from mace_app.jobs import RunFolder
 from mace_app.options import RunOptions
-from mace_app.options.loggers import wandb_is_here
+from mace_app.options.packages import is_here
 from mace_app.tasks.errors import TaskError
 
 FLUSH_SECONDS = 1.0
@@ -26,7 +26,7 @@ WANDB_SECONDS = 600.0
 
 def check_loggers(options: RunOptions) -> None:
     """TaskError if the options ask for a program that is not installed."""
-    if options.wandb is not None and not wandb_is_here():
+    if options.wandb is not None and not is_here("wandb"):
         raise TaskError(
             "The options ask for files of Weights & Biases, but the package wandb is not installed here. Install it "
             "(`pip install wandb`), or leave `wandb` out."

@@ -17,6 +17,7 @@ from mace_app.options import (
     with_absolute_paths,
 )
 from mace_app.options.base import shown
+from mace_app.options.packages import is_here
 from mace_app.ui.charts import readable
 from mace_app.ui.data_summary import SplitSizes, split_problems, split_sizes
 from mace_app.ui.draft import Draft
@@ -120,6 +121,12 @@ def _summary(draft: Draft, options: RunOptions, sizes: SplitSizes | None, file: 
         st.warning(
             f"Without a unit nothing is exported for {', '.join(unitless)}: give it one on the step of the targets.",
             icon=":material/straighten:",
+        )
+    if options.architecture.model.kernels == "cueq" and not is_here("cuequivariance_torch"):
+        st.warning(
+            "The package cuequivariance-torch is not installed here, and `kernels: cueq` needs it. Choose `auto`, or "
+            "install it: `pip install cuequivariance-torch`.",
+            icon=":material/memory:",
         )
     changes = [change for change in simple_changes(options) if not change.loc[0].endswith("_set")]
     if changes:

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from mace_app.options import OptionField, option_fields
-from mace_app.options.loggers import WandbOptions, wandb_is_here
+from mace_app.options.loggers import WandbOptions
+from mace_app.options.packages import is_here
 from mace_app.ui.draft import Loc
 from mace_app.ui.forms import Form, forget_widgets
 
@@ -26,7 +27,7 @@ def wandb(form: Form, item: OptionField, loc: Loc) -> None:
     st.toggle(form.label(item, loc), key=key, help=form.help(item), on_change=switch)
     if given is None:
         return
-    if not wandb_is_here():
+    if not is_here("wandb"):
         st.warning("The package wandb is not installed here: `pip install wandb`.", icon=":material/warning:")
     with st.grid(3, min_column_width=240, gap="medium") as grid:
         for part in option_fields(WandbOptions):

@@ -48,7 +48,7 @@ CASES: dict[str, Case] = {
     "use_embedding_readout": Case(True, refused="charge and spin"),
     "use_last_readout_only": Case(True),
     "use_agnostic_product": Case(True),
-    "kernels": Case("cueq", refused="cuEquivariance"),  # the others change nothing: tests/model/test_fast_core.py
+    "kernels": Case("reference"),  # changes no number: tests/model/test_fast_core.py and test_cueq.py
 }
 FIELDS = {item.name: item for item in option_fields(ModelHypers)}
 CHOICES = [
@@ -80,7 +80,7 @@ def test_every_hyper_has_its_case() -> None:
     assert set(CASES) == set(ModelHypers.model_fields)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "kernels"])
 def test_a_model_hyper_changes_the_model_or_is_refused(laboratory: Laboratory, name: str) -> None:
     case = CASES[name]
     if case.refused:

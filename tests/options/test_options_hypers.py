@@ -143,7 +143,6 @@ def test_numbers_have_bounds_at_both_ends_or_a_reason_not_to() -> None:
 NOT_BUILT: list[tuple[str, dict[str, Any]]] = [
     ("model.use_embedding_readout", {"model": {"use_embedding_readout": True}}),
     ("model.max_ell", {"model": {"max_ell": 0, "hidden_irreps": "8x0e"}}),
-    ("model.kernels", {"model": {"kernels": "cueq"}}),
     ("training.loss", {"training": {"loss": "shift_agnostic_mse"}}),
     ("training.loss.energy.type", {"training": {"loss": {"energy": "pointwise"}}}),
     ("device", {"device": "multi-gpu"}),

@@ -34,6 +34,14 @@ def _distributed_problems(options: "RunOptions") -> list[Problem]:
     return []
 
 
+def _precision_problems(options: "RunOptions") -> list[Problem]:
+    precision = options.architecture.training.matmul_precision
+    if precision == "float32" or options.base_precision == 32:
+        return []
+    reason = f"`matmul_precision: {precision}` is for `base_precision: 32`; here it is {options.base_precision}."
+    return [Problem(("matmul_precision",), reason)]
+
+
 def run_problems(options: "RunOptions") -> list[Problem]:
     """Problems of a tree whose parts are right by themselves."""
     targets = options.targets()
@@ -52,6 +60,7 @@ def run_problems(options: "RunOptions") -> list[Problem]:
         *_block_problems(options.architecture.training, targets),
         *_fine_tuning_problems(options.architecture.model, options.architecture.training),
         *_distributed_problems(options),
+        *_precision_problems(options),
     ]
     return [
         *(Problem(("architecture", "model", *problem.loc), problem.message) for problem in model),

@@ -95,6 +95,18 @@ class LoopHypers(Options):
             "free."
         ),
     )
+    matmul_precision: Literal["float32", "tf32", "bf16"] = option(
+        "float32",
+        title="Precision of matrix products",
+        section="Length and batches",
+        help="How exactly the steps of a 32 bit training multiply matrices, where the processor has something faster.",
+        explanation=(
+            "`tf32` rounds the factors of a product to 10 bits (GPUs of NVIDIA since Ampere), `bf16` to 7 bits (some "
+            "processors, otherwise as `tf32`); sums keep 32 bits. It is faster for large models and makes gradients "
+            "noisier. Validation, test and the exported model always use full precision, and the log says before the "
+            "first and after the last epoch how far predictions differ."
+        ),
+    )
     optimizer: Literal["adam", "adamw", "schedulefree"] = option(
         "adam",
         title="Optimiser",

@@ -36,6 +36,7 @@ OURS: dict[str, str] = {
     "config_weights": "metatrain weighs all structures alike",
     "energy_scale": "",
     "batch_atom_bounds": "",
+    "matmul_precision": "metatrain multiplies in full precision",
 }
 _SILENT_DEFAULTS = {"ema_decay": None}  # what means the same as metatrain's behaviour, where that is not our default
 _GRADIENTS = {"forces": "positions", "stress": "strain"}

@@ -23,6 +23,7 @@ from mace_app.training.memory import memory_for
 from mace_app.training.metrics import reported_labels
 from mace_app.training.optimiser import clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, Ready, convert, load_ready, run_pass
+from mace_app.training.precision import cost_of_precision, matmul_precision
 from mace_app.training.processes import Processes
 from mace_app.training.progress import Clock
 from mace_app.training.recorder import Recorder, Silent
@@ -238,6 +239,7 @@ class Trainer:
         for warning in [*self.order.warnings(), *too_large_to_validate(self.prepared.validation.n_atoms, self.limits)]:
             self.recorder.log(f"Warning: {warning}")
         self.clock.epochs = self.last_epoch
+        self._tell_precision()
         if state.epoch == 0 and state.step == 0:
             self._untrained()
         while state.epoch < self.last_epoch:
@@ -255,7 +257,17 @@ class Trainer:
                     self.clock.epochs = self.last_epoch
             self._train_epoch()
             self._finish_epoch()
+        if state.steps > 0:
+            self._tell_precision()
         return None
+
+    def _tell_precision(self) -> None:
+        """What steps in less than full precision cost, on the first structures, with the weights of now."""
+        name = self.training.matmul_precision
+        if name != "float32" and self.processes.first:
+            ready = self._load(np.arange(min(self.training.batch_size, len(self.prepared.training))))
+            assert ready is not None
+            self.recorder.log(cost_of_precision(self.model, ready, self.stage.trained, name))
 
     def _untrained(self) -> None:
         """Epoch 0: the baseline alone. It is never the best one, unless no epoch is to be trained."""
@@ -288,7 +300,10 @@ class Trainer:
                     self._check_finite(epoch, [])
                     self.keeper.save(force=True)
                 before = self.now()
-                with memory_for(graphs, (self.processes.part(indices, graphs) for indices in step), "training on"):
+                with (
+                    memory_for(graphs, (self.processes.part(indices, graphs) for indices in step), "training on"),
+                    matmul_precision(self.training.matmul_precision),
+                ):
                     self._step([len(indices) for indices in step], batches, epoch)
                 state.step += 1
                 state.steps += 1

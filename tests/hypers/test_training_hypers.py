@@ -36,6 +36,8 @@ CASES: dict[str, Case] = {
     "batch_atom_bounds": Case([None, 5], "batches"),
     "accumulate_batches": Case(2, "weights"),
     "num_workers": Case(1, "workers", same="weights"),
+    # What it does to 32 bits is in tests/training/test_matmul_precision.py.
+    "matmul_precision": Case("tf32", refused="is for `base_precision: 32`"),
     "optimizer": Case("adamw", "weights", {"weight_decay": 0.1}),
     "learning_rate": Case(0.02, "weights"),
     "weight_decay": Case(0.1, "weights"),

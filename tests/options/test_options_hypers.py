@@ -175,6 +175,7 @@ NO_EFFECT: list[tuple[str, dict[str, Any], str]] = [
         "ReduceLROnPlateau",
     ),
     ("training.log_mae", {"training": {"log_mae": False}}, "rmse_prod"),
+    ("training.matmul_precision", {"training": {"matmul_precision": "tf32"}}, "base_precision: 32"),
     (
         "training.fixed_scaling_weights",
         {"training": {"scale_targets": False, "fixed_scaling_weights": {"energy": 1}}},

@@ -72,10 +72,12 @@ def begin(
     processes=None,
     order_seed=None,
     targets=None,
+    precision=64,
     **training,
 ) -> tuple[Trainer, Memory]:
     """``seed`` is that of the first weights and, without ``order_seed``, of the order."""
     value = options(Path("data.xyz"), **{"batch_size": 2, **training})
+    value["base_precision"] = precision
     if targets is not None:
         value["training_set"]["targets"] = targets
     value = parse_options(value)

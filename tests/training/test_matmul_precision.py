@@ -1,0 +1,86 @@
+"""Steps in less than full precision: where they happen, what comes after them, and what is said about their cost."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_training import Trainer, begin, prepare_clusters
+
+from mace_app.model import MaceModel
+from mace_app.training.precision import matmul_precision
+
+
+@pytest.fixture
+def data(tmp_path: Path):
+    return prepare_clusters(tmp_path)
+
+
+def make(data, folder: Path, **training) -> tuple[Trainer, list[str]]:
+    folder.mkdir()
+    trainer, recorder = begin(data, folder, num_epochs=2, batch_size=4, precision=32, **training)
+    assert trainer.model.dtype == torch.float32
+    return trainer, recorder.lines
+
+
+def test_steps_only_are_computed_so_and_the_setting_is_put_back(data, tmp_path, monkeypatch):
+    seen: dict[bool, set[str]] = {True: set(), False: set()}
+    forward = MaceModel.forward
+
+    def watched(self, batch, labels, create_graph=False):
+        seen[create_graph].add(torch.get_float32_matmul_precision())
+        return forward(self, batch, labels, create_graph)
+
+    before = torch.get_float32_matmul_precision()
+    trainer, _ = make(data, tmp_path / "run", matmul_precision="tf32")
+    monkeypatch.setattr("mace_app.training.trainer.cost_of_precision", lambda *arguments: "")
+    monkeypatch.setattr(MaceModel, "forward", watched)
+    trainer.run()
+    assert before == "highest"
+    assert seen == {True: {"high"}, False: {"highest"}}
+    assert torch.get_float32_matmul_precision() == before
+    with pytest.raises(KeyError), matmul_precision("bf16"):
+        raise KeyError
+    assert torch.get_float32_matmul_precision() == before
+
+
+def test_the_log_tells_what_it_costs_before_and_after(data, tmp_path, monkeypatch):
+    """Not every processor rounds, so products are made less exact by hand: forces are 1 % off."""
+    forward = MaceModel.forward
+
+    def rounding(self, batch, labels, create_graph=False):
+        found = forward(self, batch, labels, create_graph)
+        rough = torch.get_float32_matmul_precision() == "medium"
+        return {label: value * 1.01 if rough and "forces" in label else value for label, value in found.items()}
+
+    monkeypatch.setattr(MaceModel, "forward", rounding)
+    trainer, lines = make(data, tmp_path / "run", matmul_precision="bf16")
+    errors = []
+    for _ in range(2):
+        ready = trainer._load(np.arange(4))
+        forces = trainer.model.physical(ready.batch, trainer.model(ready.batch, {"energy.forces"}))["energy.forces"]
+        errors.append(10 * float(forces.square().mean().sqrt()))
+        if len(errors) == 1:
+            trainer.run()
+    told = [line for line in lines if line.startswith("`matmul_precision: bf16`")]
+    epochs = [number for number, line in enumerate(lines) if line.startswith("Epoch")]
+    assert [lines.index(line) for line in told] == [min(epochs) - 1, max(epochs) + 1], lines
+    for line, error in zip(told, errors, strict=True):
+        found = re.search(r"energy\.forces ([\d.]+) meV/Å", line)
+        assert found is not None
+        # A processor that does round adds a little.
+        assert float(found[1]) == pytest.approx(error, rel=0.05)
+
+
+def test_a_device_that_does_not_round_is_named(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda name: None)
+    trainer, lines = make(data, tmp_path / "run", matmul_precision="bf16")
+    trainer.run()
+    assert "changes nothing here" in lines[0]
+
+
+def test_full_precision_says_nothing(data, tmp_path):
+    trainer, lines = make(data, tmp_path / "run")
+    trainer.run()
+    assert not [line for line in lines if "matmul_precision" in line]

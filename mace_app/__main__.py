@@ -1,4 +1,4 @@
-"""The command line: ``python -m mace_app train|export|foundation|evaluate|analyse|inspect|options|sbatch|runs``.
+"""The command line: ``python -m mace_app COMMAND``; ``--help`` lists the commands.
 
 Nothing heavy is imported before a command needs it, so that help is instant.
 """
@@ -128,6 +128,13 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("-o", "--output", type=Path, metavar="FILE", help="file to write (default: the terminal)")
     options.set_defaults(call=options_)
+
+    largest = commands.add_parser(
+        "largest-batch", help="how many structures fit into one batch", description=largest_batch_.__doc__
+    )
+    largest.add_argument("options", type=Path, help="options.yaml, or a run folder")
+    _threads(largest)
+    largest.set_defaults(call=largest_batch_)
 
     sbatch = commands.add_parser(
         "sbatch", help="a SLURM job that trains, to edit or to hand in", description=sbatch_.__doc__
@@ -443,6 +450,15 @@ def options_(arguments: argparse.Namespace) -> int:
     else:
         arguments.output.write_text(text, encoding="utf-8")
         print(f"Options: {arguments.output}", file=sys.stderr)
+    return 0
+
+
+def largest_batch_(arguments: argparse.Namespace) -> int:
+    """Try batches of growing size, of the structures with most neighbours, as a training with these options would take
+    them: how much memory they need, how fast they are, and how many structures fit. Nothing is trained or written."""
+    from mace_app.tasks.largest_batch import largest_batch
+
+    print(largest_batch(arguments.options, lambda line: print(line, flush=True), arguments.threads))
     return 0
 
 

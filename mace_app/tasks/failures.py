@@ -76,19 +76,22 @@ def _cause(error: BaseException) -> Cause:
 
 
 def smaller_batches(training: TrainingHypers, error: BaseException | None = None) -> Suggestion | None:
-    """Half as many atoms or structures at once; None where a batch is one structure already."""
+    """As many atoms or structures at once as are known to fit, otherwise half of them; None where a batch is one
+    structure already."""
     lowest, highest = training.batch_atom_bounds
     if isinstance(error, BatchOutOfMemory):
-        if error.structures == 1:
+        if error.structures == 1 or (error.fits is not None and error.fits[0] == 0):
             return None
         if highest is not None and error.atoms > 1:
-            half = max(1, min(highest, error.atoms) // 2)
+            half = max(1, min(highest, error.atoms) // 2) if error.fits is None else error.fits[1]
             bounds = [None if lowest is None else min(lowest, half), half]
             text = f"Put at most {half} atoms into a batch (`batch_atom_bounds`, now {highest})"
             return Suggestion((*TRAINING, "batch_atom_bounds"), bounds, list(training.batch_atom_bounds), text)
     size = training.batch_size
     most = error.structures if isinstance(error, BatchOutOfMemory) else size
     half = max(1, min(size, most) // 2)
+    if isinstance(error, BatchOutOfMemory) and error.fits is not None:
+        half = error.fits[0]
     if half == size:
         return None
     return Suggestion((*TRAINING, "batch_size"), half, size, f"Set `batch_size` to {half} (now {size})")

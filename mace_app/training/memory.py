@@ -19,11 +19,23 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class BatchOutOfMemory(TrainingError):
-    """The memory was not enough for a batch of so many structures, atoms and edges."""
+    """The memory was not enough for a batch of so many structures, atoms and edges.
 
-    def __init__(self, structures: int, atoms: int, edges: int, doing: str, gpu: bool) -> None:
+    ``fits``: so many structures, with so many atoms, were tried and fit (0: not even one does); None if not known.
+    """
+
+    def __init__(
+        self,
+        structures: int,
+        atoms: int,
+        edges: int,
+        doing: str,
+        gpu: bool,
+        fits: tuple[int, int] | None = None,
+    ) -> None:
         self.structures, self.atoms, self.edges = structures, atoms, edges
         self.gpu = gpu
+        self.fits = fits
         what = "one structure" if structures == 1 else f"a batch of {structures} structures"
         super().__init__(
             f"The memory of the {'GPU' if gpu else 'machine'} is not enough for {doing} {what} with {atoms} atoms and "

@@ -24,6 +24,7 @@ from mace_app.training.metrics import reported_labels
 from mace_app.training.optimiser import clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, Ready, convert, load_ready, run_pass
 from mace_app.training.precision import cost_of_precision, matmul_precision
+from mace_app.training.probe import Probe, fitting
 from mace_app.training.processes import Processes
 from mace_app.training.progress import Clock
 from mace_app.training.recorder import Recorder, Silent
@@ -125,6 +126,8 @@ class Trainer:
         self._finite = torch.ones((), dtype=torch.bool, device=self.device)
         self._checked = self._parity_written = -math.inf
         self._check_due = True
+        # On a GPU it is known at once, not after hours, whether the heaviest batch fits; a CPU has no such limit.
+        self.probes = self.device.type == "cuda"
 
     def _average(self, optimiser: Any) -> Average | None:
         if self.training.optimizer == "schedulefree":
@@ -239,6 +242,8 @@ class Trainer:
         for warning in [*self.order.warnings(), *too_large_to_validate(self.prepared.validation.n_atoms, self.limits)]:
             self.recorder.log(f"Warning: {warning}")
         self.clock.epochs = self.last_epoch
+        if self.probes and state.epoch < self.last_epoch:
+            self.recorder.log(fitting(Probe(self).check(), self.device))
         self._tell_precision()
         if state.epoch == 0 and state.step == 0:
             self._untrained()

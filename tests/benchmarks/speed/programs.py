@@ -1,6 +1,8 @@
 """How each program is asked for the same training, and the line of its output that ends an epoch."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 from setting import Files, Setting
@@ -61,8 +63,13 @@ def studio(python: Path, setting: Setting, files: Files, folder: Path) -> list[s
     return [str(python), "-m", "mace_app", "train", str(path), "--output", str(folder / "run")]
 
 
-def metatrain(python: Path, setting: Setting, files: Files, folder: Path) -> list[str]:
-    return [str(python.parent / "mtt"), "train", str(_write(folder, options(setting, files, False)))]
+def metatrain(
+    python: Path, setting: Setting, files: Files, folder: Path, model: Mapping[str, Any] | None = None
+) -> list[str]:
+    """``model``: further hyperparameters of the model."""
+    content = options(setting, files, False)
+    content["architecture"]["model"] |= model or {}
+    return [str(python.parent / "mtt"), "train", str(_write(folder, content))]
 
 
 def mace(python: Path, setting: Setting, files: Files, folder: Path) -> list[str]:

@@ -13,6 +13,7 @@ from mace_app.ui.run_actions import actions, confirm_delete, suggested
 from mace_app.ui.run_compare import compare_page
 from mace_app.ui.run_list import list_page, revive, show_left_out
 from mace_app.ui.run_live import live_charts, live_status
+from mace_app.ui.slurm_panel import slurm_panel
 from mace_app.ui.state import STATE_COLOURS, failure
 from mace_app.ui.text import badge_label, code, count, markdown, sentence_markdown
 from mace_app.ui.times import clock, file_size
@@ -198,6 +199,7 @@ def _settings(run: RunFolder, info: RunInfo) -> None:
     with st.expander("All options as YAML", icon=":material/code:"):
         st.code(run.options_text(), language="yaml", height=400)
     metatrain_panel(options, slug(info.name, run.id), "run-metatrain")
+    slurm_panel(options, slug(info.name, run.id), "run-slurm")
 
 
 def _files(run: RunFolder) -> None:

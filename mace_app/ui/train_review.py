@@ -25,6 +25,7 @@ from mace_app.ui.draft_data import entries, read_from, sources
 from mace_app.ui.elements import symbols
 from mace_app.ui.metatrain_panel import metatrain_panel
 from mace_app.ui.model_facts import LENGTH_WORDS
+from mace_app.ui.slurm_panel import slurm_panel
 from mace_app.ui.starting_files import StartingFile
 from mace_app.ui.starting_point import fate_of_energy
 from mace_app.ui.state import failure, page
@@ -61,7 +62,9 @@ def review_step(
     if problems:
         _in_the_way(problems)
     if options is not None:
-        metatrain_panel(options, slug(draft.name or _likely_name(space, draft), "options"), "train-metatrain")
+        name = draft.name or _likely_name(space, draft)
+        metatrain_panel(options, slug(name, "options"), "train-metatrain")
+        slurm_panel(options, slug(name, "training"), "train-slurm")
     _launch(draft, space, options, bool(problems))
 
 

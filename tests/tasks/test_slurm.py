@@ -10,7 +10,9 @@ from small_data import options, write_options, write_waters
 
 from mace_app.__main__ import main
 from mace_app.jobs import RunFolder
-from mace_app.tasks.slurm import SlurmError, SlurmJob, _minutes, script, submit
+from mace_app.jobs.slurm_script import SlurmError, SlurmJob, minutes, script, script_with_options
+from mace_app.options import load_options
+from mace_app.tasks.slurm import submit
 
 FAST = {"final_eval": False}
 # An environment with nothing but this in PATH is one in which srun runs its command once.
@@ -74,12 +76,47 @@ def test_what_is_wrong_is_said_before_anything_is_handed_in(file, tmp_path, monk
 
 
 def test_times_are_read_as_sbatch_reads_them():
-    found = [_minutes(time) for time in ("90", "90:30", "1:30:00", "1-0", "2-12:30", "1-00:00:01")]
+    found = [minutes(time) for time in ("90", "90:30", "1:30:00", "1-0", "2-12:30", "1-00:00:01")]
     assert found == [90, 91, 90, 1440, 3630, 1441]
     with pytest.raises(SlurmError, match="no time that sbatch reads"):
-        _minutes("tomorrow")
+        minutes("tomorrow")
 
 
 def test_a_script_for_one_process_without_gpu_asks_for_none():
     text = script(SlurmJob(Path("o.yaml"), Path("run"), gpus=False))
     assert "\n##SBATCH --gpus-per-node=\n" in text and "--ntasks-per-node=1" in text
+
+
+def test_a_script_that_carries_its_options_trains_where_it_is_handed_in(file, tmp_path, monkeypatch):
+    """Two processes are asked for, so `distributed` is set; srun starts one of them here, which waits for no other."""
+    wanted = load_options(file)
+    job = SlurmJob(Path("water.yaml"), Path("water run"), tasks=2, gpus=False)
+    text = script_with_options(job, wanted)
+    assert "\n#SBATCH --ntasks-per-node=2\n" in text
+    (tmp_path / "srun").write_text(SRUN)
+    (tmp_path / "srun").chmod(0o755)
+    (tmp_path / "job.sbatch").write_text(text)
+    place = tmp_path / "on the cluster"
+    place.mkdir()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("SLURM_SUBMIT_DIR", str(place))
+    done = subprocess.run(["bash", str(tmp_path / "job.sbatch")], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and "Finished." in done.stderr, done.stderr
+    written = load_options(place / "water.yaml")
+    assert written.architecture.training.distributed
+    assert written.training_datasets[0].systems.read_from == str(tmp_path / "data.xyz")
+    assert RunFolder(place / "water run").info().state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"time": "24:00:00\n#SBATCH --reboot"}, "no time that sbatch reads"),
+        ({"partition": "gpu\n#SBATCH"}, "no name of a partition"),
+        ({"account": "a b"}, "no name of an account"),
+        ({"cpus": 0}, "at least 1"),
+    ],
+)
+def test_what_would_write_another_line_is_refused(file, change, words):
+    with pytest.raises(SlurmError, match=words):
+        script_with_options(SlurmJob(Path("o.yaml"), Path("run"), **change), load_options(file))

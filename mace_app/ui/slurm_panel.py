@@ -18,7 +18,7 @@ def slurm_panel(options: RunOptions, name: str, key: str) -> None:
     with panel:
         st.markdown(
             "The script carries these options. Put it on a disk of the cluster where MACE Studio is installed and hand "
-            "it in with `sbatch`; handed in again, it goes on with the run. *Import a run* on the page Runs brings the "
+            "it in with `sbatch`; handed in again, it goes on with the run. *Import* on the page Runs brings the "
             "finished folder here."
         )
         with st.grid(4, min_column_width=180, gap="medium") as grid:
@@ -36,8 +36,6 @@ def slurm_panel(options: RunOptions, name: str, key: str) -> None:
             with grid.cell():
                 cpus = st.number_input("Cores for each process", 1, 512, 4, key=f"{key}-cpus")
             with grid.cell():
-                gpus = st.toggle("A GPU for each process", value=True, key=f"{key}-gpus")
-            with grid.cell():
                 time = st.text_input(
                     "Time",
                     "24:00:00",
@@ -48,6 +46,7 @@ def slurm_panel(options: RunOptions, name: str, key: str) -> None:
                 partition = st.text_input("Partition", key=f"{key}-partition", placeholder="the default one")
             with grid.cell():
                 account = st.text_input("Account", key=f"{key}-account", placeholder="the default one")
+        gpus = st.toggle("A GPU for each process", value=True, key=f"{key}-gpus")
         job = SlurmJob(
             Path(f"{name}.yaml"),
             Path(name),

@@ -88,6 +88,7 @@ class GraphSet:
         }
         for label, (per_atom, _) in pack.labels.items():
             batch[f"label:{label}"] = pack.values[label][atoms if per_atom else rows]
+        pack.files.read()
         return batch
 
     def atoms(self, index: int) -> Atoms:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mace_app.data.frames import Frame
+from mace_app.data.mapped import MappedFiles
 from mace_app.files import read_json, write_json
 
 _FLUSH_BYTES = 4 << 20
@@ -235,11 +236,10 @@ class Pack:
     def __init__(self, folder: Path, name: str, labels: Labels) -> None:
         self._source = (folder, name, dict(labels))
         self.labels = dict(labels)
+        self.files = MappedFiles()
 
         def load(key: str) -> NDArray[Any]:
-            path = folder / f"{name}_{key}.npy"
-            array = np.load(path, mmap_mode="r", allow_pickle=False) if _has_rows(path) else np.load(path)
-            return array.view(np.ndarray)  # slicing a memmap costs several times as much
+            return self.files.load(folder / f"{name}_{key}.npy")
 
         self.numbers, self.positions = load("numbers"), load("positions")
         self.cells, self.pbc = load("cells"), load("pbc")
@@ -263,10 +263,3 @@ class Pack:
 def _file(kind: str, label: str) -> str:
     """Labels hold slashes and colons."""
     return f"{kind}_{quote(label, safe='')}"
-
-
-def _has_rows(path: Path) -> bool:
-    with path.open("rb") as stream:
-        np.lib.format.read_magic(stream)
-        shape, _, _ = np.lib.format.read_array_header_1_0(stream)
-    return shape[0] > 0

@@ -3,7 +3,8 @@
 `python tests/benchmarks/large_data/measure.py --structures 10000 100000` makes sets of so many structures from two
 published ones (`MACE_APP_TEST_DATA`, or `--data FOLDER`), their atoms moved by a hundredth of an ångström, and prints a
 line for each step. Each step is a process of its own. Its memory is sampled over it and its children: `private` is what
-no file could give back (RssAnon), `with files` adds mapped pages, which the system takes back when it needs them.
+no file could give back (RssAnon), `with files` adds mapped pages, which the system takes back when it needs them and
+which are counted once for each process that maps them; `one process` is the largest of all with its files.
 """
 
 import argparse
@@ -124,7 +125,8 @@ def work(step: str, file: str, folder: str, name: str, count: int, cutoff: float
     seconds = time.monotonic() - begun
     print(
         f"  {step:8} {seconds:7.1f} s  {count / seconds:8.0f} structures/s  "
-        f"private {memory.private / 2**20:5.0f} MiB  with files {memory.whole / 2**20:5.0f} MiB",
+        f"private {memory.private / 2**20:5.0f} MiB  with files {memory.whole / 2**20:5.0f} MiB  "
+        f"one process {memory.largest / 2**20:5.0f} MiB",
         flush=True,
     )
 
@@ -164,7 +166,7 @@ class Memory:
     """The most memory, in bytes, that this process and its children had at once, sampled twenty times a second."""
 
     def __init__(self) -> None:
-        self.private = self.whole = 0
+        self.private = self.whole = self.largest = 0
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -186,6 +188,7 @@ class Memory:
                 found = status(process.pid)
                 private += found.get("RssAnon", 0)
                 whole += found.get("VmRSS", 0)
+                self.largest = max(self.largest, found.get("VmRSS", 0))
             self.private, self.whole = max(self.private, private), max(self.whole, whole)
             if self._end.wait(0.05):
                 return

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=list(STEPS[:-1]))
     parser.add_argument("--folder", type=Path, help="where the sets are made; a temporary folder if not given")
     parser.add_argument("--cutoff", type=float, default=5.0)
+    parser.add_argument("--join", type=int, default=1, help="so many molecules side by side in each structure")
     parser.add_argument("--step", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step is not None:
@@ -52,7 +53,7 @@ def main() -> None:
         folder = arguments.folder or Path(scratch)
         for name in arguments.sets:
             for count in arguments.structures:
-                file = make_set(Path(arguments.data) / SETS[name], folder, name, count)
+                file = make_set(Path(arguments.data) / SETS[name], folder, name, count, arguments.join)
                 print(f"{name}, {count} structures, {file.stat().st_size / 1e6:.0f} MB", flush=True)
                 for step in arguments.steps:
                     task = {
@@ -66,11 +67,12 @@ def main() -> None:
                     subprocess.run([sys.executable, __file__, "--step", json.dumps(task)], check=True)
 
 
-def make_set(source: Path, folder: Path, name: str, count: int) -> Path:
-    """``count`` structures from those of ``source``, each moved by its own random displacements."""
+def make_set(source: Path, folder: Path, name: str, count: int, join: int = 1) -> Path:
+    """``count`` structures from those of ``source``, each moved by its own random displacements; with ``join`` so many
+    side by side, 8 Å apart, with the labels of the first: they are there to be read, not to be learnt."""
     import numpy as np
 
-    path = folder / f"{name}-{count}.xyz"
+    path = folder / (f"{name}-{count}.xyz" if join == 1 else f"{name}-{count}x{join}.xyz")
     if path.exists():
         return path
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,6 +85,10 @@ def make_set(source: Path, folder: Path, name: str, count: int) -> Path:
         positions = np.array([[float(text) for text in row[1:4]] for row in rows])
         frames.append((lines[start : start + 2], [row[0] for row in rows], positions, [row[4:] for row in rows]))
         start = end
+    if join > 1:
+        frames = [
+            side_by_side([frames[(first + n) % len(frames)] for n in range(join)]) for first in range(len(frames))
+        ]
     random = np.random.default_rng(1)
     with path.with_suffix(".part").open("w", encoding="utf-8") as stream:
         for number in range(count):
@@ -93,6 +99,16 @@ def make_set(source: Path, folder: Path, name: str, count: int) -> Path:
                 stream.write(f"{symbol} {place[0]:.8f} {place[1]:.8f} {place[2]:.8f} {' '.join(others)}\n")
     path.with_suffix(".part").rename(path)
     return path
+
+
+def side_by_side(frames: list[Any]) -> Any:
+    """One frame of several molecules, in rows of ten."""
+    import numpy as np
+
+    places = [np.array([8.0 * (n % 10), 8.0 * (n // 10), 0.0]) for n in range(len(frames))]
+    species = [symbol for frame in frames for symbol in frame[1]]
+    positions = np.concatenate([frame[2] + place for frame, place in zip(frames, places, strict=True)])
+    return ([f"{len(species)}", frames[0][0][1]], species, positions, [rest for frame in frames for rest in frame[3]])
 
 
 def options(file: str, name: str, cutoff: float) -> Any:

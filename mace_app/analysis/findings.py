@@ -27,8 +27,8 @@ MOST_SHOWN = 20  # of structures that hold an element
 @dataclass(frozen=True)
 class Finding:
     """``text`` is a sentence without markup; ``structures`` are the rows it speaks of, the worst first; ``kind`` is
-    ``shift``, ``swapped``, ``outlier``, ``duplicate``, ``slope``, ``net_force``, ``concentrated``, ``element`` or
-    ``overfitted``."""
+    ``level``, ``shift``, ``swapped``, ``outlier``, ``duplicate``, ``slope``, ``net_force``, ``concentrated``,
+    ``element`` or ``overfitted``."""
 
     kind: str
     text: str
@@ -39,6 +39,7 @@ class Finding:
 def findings(analysis: Analysis) -> list[Finding]:
     """What is likely a wrong label first, then where the model is weak."""
     checks: tuple[Callable[[Analysis, str], Iterator[Finding]], ...] = (
+        _reference_level,
         _shifted_groups,
         _swapped_and_far,
         _duplicates,
@@ -69,7 +70,9 @@ def robust_spread(values: Floats) -> tuple[float, float]:
 
 def _amount(value: float, unit: str) -> str:
     small = unit.startswith("eV") and abs(value) < 0.1
-    return f"{value * 1000:.3g} m{unit}" if small else f"{value:.3g} {unit}"
+    if small:
+        return f"{value * 1000:.3g} m{unit}"
+    return f"{value:.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
 
 
 def _number(count: int, one: str, many: str) -> str:
@@ -79,6 +82,43 @@ def _number(count: int, one: str, many: str) -> str:
 def _energy_errors(analysis: Analysis, energy: str) -> Floats:
     """Signed errors per atom ``[S]``, NaN where there is none."""
     return by_structure(analysis, pairs(analysis, Look(energy, per_atom=True)), mean_of)
+
+
+def _reference_level(analysis: Analysis, energy: str) -> Iterator[Finding]:
+    """All energies off by an amount for each element, as between methods or with another choice of E0s."""
+    errors = _energy_errors(analysis, energy)
+    known = np.flatnonzero(np.isfinite(errors))
+    if len(known) < 8:
+        return
+    size = float(np.sqrt(np.mean(errors[known] ** 2)))
+    if size < 0.02 * _in_ev(analysis, energy):
+        return
+    elements, of_atom = np.unique(analysis.numbers, return_inverse=True)
+    counts = np.zeros((len(analysis), len(elements)))
+    np.add.at(counts, (analysis.structure_of_atom, of_atom), 1)
+    shares = counts[known] / counts[known].sum(axis=1, keepdims=True)
+    if len(known) < 4 * len(elements):
+        return
+    levels, _, rank, _ = np.linalg.lstsq(shares, errors[known], rcond=1e-6)
+    rest = float(np.sqrt(np.mean((errors[known] - shares @ levels) ** 2)))
+    if rest > 0.1 * size:
+        return
+    unit = analysis.labels[energy].unit
+    if rank == len(elements) and len(elements) <= 6:
+        listed = ", ".join(
+            f"{chemical_symbols[number]} {_amount(-level, unit)}"
+            for number, level in zip(elements, levels, strict=True)
+        )
+        what = f"an amount for each element ({listed})"
+    else:
+        what = f"about {_amount(-float(np.median(errors[known])), unit)}/atom"
+    yield Finding(
+        "level",
+        f"All energies are shifted by {what} against the predictions: another reference level? Without it "
+        f"{_amount(rest, unit)}/atom would be left.",
+        energy,
+        known[np.argsort(-np.abs(errors[known]), kind="stable")],
+    )
 
 
 def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:

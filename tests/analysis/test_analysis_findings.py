@@ -43,6 +43,45 @@ def test_a_shifted_group_is_named_with_its_shift() -> None:
     assert set(finding.structures) == set(np.flatnonzero(members))
 
 
+def test_another_reference_level_is_told_by_element_and_its_rest() -> None:
+    analysis = balanced(made_up(150))
+    levels = {1: -13.6, 6: -1029.0, 8: -2041.5}
+    assert set(analysis.numbers) == set(levels)
+    shift = np.bincount(analysis.structure_of_atom, [levels[number] for number in analysis.numbers])
+    analysis.labels["energy"].reference[:, 0] += shift
+    found = by_kind(analysis)
+    (finding,) = found["level"]
+    assert "H -13.6 eV, C -1029 eV, O -2042 eV" in finding.text, finding.text
+    assert len(finding.structures) == 150
+    rest = float(finding.text.split("Without it ")[1].split(" ")[0])
+    errors = (analysis.labels["energy"].prediction - analysis.labels["energy"].reference)[:, 0] + shift
+    expected = 1000 * np.sqrt(np.mean((errors / analysis.structures.n_atoms) ** 2))
+    assert rest == pytest.approx(expected, rel=0.1)
+
+
+def test_of_one_composition_the_level_is_told_per_atom() -> None:
+    analysis = balanced(made_up(60, atoms=9))
+    first = analysis.first_atom
+    same = np.flatnonzero(analysis.structures.n_atoms == analysis.structures.n_atoms[0])
+    assert len(same) >= 12
+    for structure in same:
+        analysis.numbers[first[structure] : first[structure + 1]] = analysis.numbers[: first[1]]
+    energy = analysis.labels["energy"]
+    energy.reference[:, 0] += 434.0 * analysis.structures.n_atoms
+    others = np.setdiff1d(np.arange(len(analysis)), same)
+    energy.reference[others] = np.nan
+    (finding,) = by_kind(analysis)["level"]
+    assert "434 eV/atom against the predictions" in finding.text
+    assert set(finding.structures) == set(same)
+
+
+def test_errors_that_no_level_explains_are_none() -> None:
+    analysis = balanced(made_up(150))
+    noise = np.random.default_rng(3).normal(size=len(analysis))
+    analysis.labels["energy"].reference[:, 0] += 0.5 * noise * analysis.structures.n_atoms
+    assert "level" not in by_kind(analysis)
+
+
 def test_two_swapped_energies_are_recognised_as_a_pair() -> None:
     analysis = balanced(made_up(150))
     energy = analysis.labels["energy"].reference

@@ -4,7 +4,6 @@ mace-torch's ``MACE.forward`` starts from positions. Here the edge vectors are t
 follow from one backward pass with respect to them, whatever the cell and the number of images.
 """
 
-import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -47,10 +46,7 @@ class Backbone(torch.nn.Module):
         self.cutoff: float = config.cutoff
         # Products of a file may be on mace-torch's reduced basis.
         self.may_be_reduced: bool = config.architecture is not None
-        if config.architecture is not None:
-            mace = build_architecture(config.architecture, dtype, cueq=cueq)
-        else:
-            mace = build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, dtype, cueq)
+        mace = _mace(config, dtype, cueq)
         self.register_buffer("atomic_numbers", mace.get_buffer("atomic_numbers"))
         self.node_embedding = mace.node_embedding
         self.spherical_harmonics = mace.spherical_harmonics
@@ -62,7 +58,7 @@ class Backbone(torch.nn.Module):
         # Without an internal energy the readouts would be weights that nothing trains.
         self.readouts = mace.readouts if config.internal_target is not None else torch.nn.ModuleList()
         others = config.internal_targets[1:]
-        more = [readouts_of(mace, dtype) if cueq is None else copy.deepcopy(list(mace.readouts)) for _ in others]
+        more = [readouts_of(mace, dtype) if cueq is None else _mace(config, dtype, cueq).readouts for _ in others]
         self.more_readouts = torch.nn.ModuleList([torch.nn.ModuleList(readouts) for readouts in more])
         self.last_readout_only = config.last_readout_only
         # A file of mace-torch may have its elements in another order than the ascending one of ``atomic_types``.
@@ -198,3 +194,10 @@ class Backbone(torch.nn.Module):
     def _load_from_state_dict(self, *arguments: Any) -> None:
         self._made.clear()
         super()._load_from_state_dict(*arguments)
+
+
+def _mace(config: ModelConfig, dtype: torch.dtype, cueq: CueqChoice | None) -> Any:
+    """A model of mace-torch's with random weights."""
+    if config.architecture is not None:
+        return build_architecture(config.architecture, dtype, cueq=cueq)
+    return build_mace(config.hypers, config.atomic_types, config.avg_num_neighbors, dtype, cueq)

@@ -63,6 +63,7 @@ def main() -> None:
                         "name": name,
                         "count": count,
                         "cutoff": arguments.cutoff,
+                        "join": arguments.join,
                     }
                     subprocess.run([sys.executable, __file__, "--step", json.dumps(task)], check=True)
 
@@ -111,7 +112,7 @@ def side_by_side(frames: list[Any]) -> Any:
     return ([f"{len(species)}", frames[0][0][1]], species, positions, [rest for frame in frames for rest in frame[3]])
 
 
-def options(file: str, name: str, cutoff: float) -> Any:
+def options(file: str, name: str, cutoff: float, batch_size: int = 64) -> Any:
     from mace_app.options import parse_options
 
     return parse_options(
@@ -120,7 +121,7 @@ def options(file: str, name: str, cutoff: float) -> Any:
             "architecture": {
                 "name": "experimental.mace",
                 "model": {"r_max": cutoff, **TINY},
-                "training": {"num_epochs": 1, "batch_size": 64},
+                "training": {"num_epochs": 1, "batch_size": batch_size},
             },
             "training_set": {"systems": {"read_from": file, "length_unit": "angstrom"}, "targets": TARGETS[name]},
             "validation_set": 0.05,
@@ -128,11 +129,11 @@ def options(file: str, name: str, cutoff: float) -> Any:
     )
 
 
-def work(step: str, file: str, folder: str, name: str, count: int, cutoff: float) -> None:
+def work(step: str, file: str, folder: str, name: str, count: int, cutoff: float, join: int) -> None:
     """One step, in this process; prints its line."""
     actions: dict[str, Callable[[], None]] = {
         "inspect": lambda: inspect(file),
-        "train": lambda: train(file, name, cutoff),
+        "train": lambda: train(file, name, cutoff, max(1, 64 // join)),
     }
     action = actions.get(step, lambda: prepare(file, folder, name, cutoff, step == "again"))
     begun = time.monotonic()
@@ -163,7 +164,7 @@ def prepare(file: str, folder: str, name: str, cutoff: float, again: bool) -> No
     data.prepare(options(file, name, cutoff), Path(folder))
 
 
-def train(file: str, name: str, cutoff: float) -> None:
+def train(file: str, name: str, cutoff: float, batch_size: int) -> None:
     """A whole run, from its options to the exported model."""
     import tempfile
 
@@ -171,7 +172,7 @@ def train(file: str, name: str, cutoff: float) -> None:
     from mace_app.tasks.train import train_run
 
     with tempfile.TemporaryDirectory(dir=Path(file).parent) as folder:
-        run = Workspace(Path(folder)).create_run(options(file, name, cutoff), "large", held=True)
+        run = Workspace(Path(folder)).create_run(options(file, name, cutoff, batch_size), "large", held=True)
         train_run(run)
         state = run.info().state
         if state != "finished":

@@ -6,7 +6,6 @@ can't move. Thresholds are wide, so that a set of good labels says little or not
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from itertools import combinations, pairwise
 
 import numpy as np
@@ -14,26 +13,14 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mace_app.analysis.errors import Integers, Look, by_structure, error_of_atoms, mean_of, pairs
+from mace_app.analysis.finding import FAR, Finding, amount, members_of, names_of, number_of, robust_spread
 from mace_app.analysis.store import Analysis, Floats
+from mace_app.analysis.target_findings import far_values, reversed_signs, shifted_values
 
 # eV per unit, by the names that data have.
 EV = {"ev": 1.0, "mev": 1e-3, "kcal/mol": 0.04336410, "kj/mol": 0.01036427, "ha": 27.211386, "hartree": 27.211386,
       "ry": 13.605693, "rydberg": 13.605693}  # fmt: skip
-FAR = 8.0  # robust standard deviations
-MOST_GROUPS = 200
 MOST_SHOWN = 20  # of structures that hold an element
-
-
-@dataclass(frozen=True)
-class Finding:
-    """``text`` is a sentence without markup; ``structures`` are the rows it speaks of, the worst first; ``kind`` is
-    ``level``, ``shift``, ``swapped``, ``outlier``, ``duplicate``, ``slope``, ``net_force``, ``concentrated``,
-    ``element`` or ``overfitted``."""
-
-    kind: str
-    text: str
-    label: str
-    structures: Integers
 
 
 def findings(analysis: Analysis) -> list[Finding]:
@@ -54,29 +41,16 @@ def findings(analysis: Analysis) -> list[Finding]:
         for name, target in analysis.info.targets.items()
         if target.is_energy and name in analysis.labels and analysis.labels[name].shape == (1,)
     ]
-    return [finding for check in checks for energy in energies for finding in check(analysis, energy)]
+    found = [finding for check in checks for energy in energies for finding in check(analysis, energy)]
+    others = [name for name in analysis.labels if name.split(".")[0] not in energies and name not in energies]
+    for check in (shifted_values, reversed_signs, far_values):
+        found += [finding for name in others for finding in check(analysis, name)]
+    return found
 
 
 def _in_ev(analysis: Analysis, energy: str) -> float:
     """What 1 eV is in the unit of an energy, so that bounds mean the same in all of them."""
     return 1 / EV.get(analysis.labels[energy].unit.lower(), 1.0)
-
-
-def robust_spread(values: Floats) -> tuple[float, float]:
-    """Median, and the median deviation from it as a standard deviation."""
-    middle = float(np.median(values))
-    return middle, 1.4826 * float(np.median(np.abs(values - middle)))
-
-
-def _amount(value: float, unit: str) -> str:
-    small = unit.startswith("eV") and abs(value) < 0.1
-    if small:
-        return f"{value * 1000:.3g} m{unit}"
-    return f"{value:.0f} {unit}" if abs(value) >= 1000 else f"{value:.3g} {unit}"
-
-
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
 
 
 def _energy_errors(analysis: Analysis, energy: str) -> Floats:
@@ -106,16 +80,15 @@ def _reference_level(analysis: Analysis, energy: str) -> Iterator[Finding]:
     unit = analysis.labels[energy].unit
     if rank == len(elements) and len(elements) <= 6:
         listed = ", ".join(
-            f"{chemical_symbols[number]} {_amount(-level, unit)}"
-            for number, level in zip(elements, levels, strict=True)
+            f"{chemical_symbols[number]} {amount(-level, unit)}" for number, level in zip(elements, levels, strict=True)
         )
         what = f"an amount for each element ({listed})"
     else:
-        what = f"about {_amount(-float(np.median(errors[known])), unit)}/atom"
+        what = f"about {amount(-float(np.median(errors[known])), unit)}/atom"
     yield Finding(
         "level",
         f"All energies are shifted by {what} against the predictions: another reference level? Without it "
-        f"{_amount(rest, unit)}/atom would be left.",
+        f"{amount(rest, unit)}/atom would be left.",
         energy,
         known[np.argsort(-np.abs(errors[known]), kind="stable")],
     )
@@ -127,7 +100,7 @@ def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:
     least = 1e-3 * _in_ev(analysis, energy)
     told: list[frozenset[int]] = []
     for kind, names in (("group", analysis.structures.group), ("file", analysis.structures.dataset)):
-        for name, rows in _members(names, known, 3):
+        for name, rows in members_of(names, known, 3):
             others = known.copy()
             others[rows] = False
             few = frozenset(rows.tolist())
@@ -142,27 +115,17 @@ def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:
                 yield Finding(
                     "shift",
                     f"Energies of the {kind} {name or '(none)'} are shifted by "
-                    f"{_amount(-shift, analysis.labels[energy].unit)}/atom against the rest: another reference level?",
+                    f"{amount(-shift, analysis.labels[energy].unit)}/atom against the rest: another reference level?",
                     energy,
                     rows,
                 )
-
-
-def _members(names: NDArray[np.str_], known: NDArray[np.bool_], fewest: int) -> list[tuple[str, Integers]]:
-    """The names that at least ``fewest`` known structures have, with these; at most ``MOST_GROUPS``, the largest."""
-    rows = np.flatnonzero(known)
-    found, code, counts = np.unique(names[rows], return_inverse=True, return_counts=True)
-    order = np.argsort(code, kind="stable")
-    ends = np.cumsum(counts)
-    large = sorted(np.flatnonzero(counts >= fewest), key=lambda place: (-counts[place], place))[:MOST_GROUPS]
-    return [(str(found[place]), rows[order[ends[place] - counts[place] : ends[place]]]) for place in sorted(large)]
 
 
 def _far(analysis: Analysis, energy: str) -> Integers:
     """Structures whose energy is far from what others of their group have, farthest first."""
     errors = _energy_errors(analysis, energy)
     distance = np.zeros(len(errors))
-    for _, members in _members(analysis.structures.group, np.isfinite(errors), 8):
+    for _, members in members_of(analysis.structures.group, np.isfinite(errors), 8):
         middle, spread = robust_spread(errors[members])
         distance[members] = np.abs(errors[members] - middle) / max(spread, 1e-6 * _in_ev(analysis, energy))
     far = np.flatnonzero(distance > FAR)
@@ -179,7 +142,7 @@ def _swapped_and_far(analysis: Analysis, energy: str) -> Iterator[Finding]:
     for one, two in swapped:
         yield Finding(
             "swapped",
-            f"The energies of {_names(analysis, [one, two])} look swapped: each fits the other's prediction.",
+            f"The energies of {names_of(analysis, [one, two])} look swapped: each fits the other's prediction.",
             energy,
             np.array([one, two]),
         )
@@ -187,7 +150,7 @@ def _swapped_and_far(analysis: Analysis, energy: str) -> Iterator[Finding]:
     if len(rest):
         yield Finding(
             "outlier",
-            f"{_number(len(rest), 'energy is', 'energies are')} far from all others: {_names(analysis, rest)}. "
+            f"{number_of(len(rest), 'energy is', 'energies are')} far from all others: {names_of(analysis, rest)}. "
             "Wrong labels, or structures of another kind?",
             energy,
             rest,
@@ -213,16 +176,6 @@ def _swapped(analysis: Analysis, energy: str, far: Integers, errors: Floats) -> 
     return found
 
 
-def _names(analysis: Analysis, structures: "list[int] | Integers", most: int = 4) -> str:
-    """``frames 3 and 17``, with the file where there are several."""
-    table = analysis.structures
-    files = len(np.unique(table.dataset)) > 1
-    names = [f"{table.frame[n]}" + (f" of {table.dataset[n]}" if files else "") for n in structures[:most]]
-    more = len(structures) - len(names)
-    text = ", ".join(names) if more else " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    return f"frame{'s' if len(structures) > 1 else ''} {text}" + (f" and {more} more" if more else "")
-
-
 def _duplicates(analysis: Analysis, energy: str) -> Iterator[Finding]:
     """The same structure twice, turned or moved, with different labels."""
     reference = analysis.labels[energy].reference[:, 0] / analysis.structures.n_atoms
@@ -238,8 +191,8 @@ def _duplicates(analysis: Analysis, energy: str) -> Iterator[Finding]:
         unit = analysis.labels[energy].unit
         yield Finding(
             "duplicate",
-            f"{_names(analysis, places).capitalize()} are the same structure, but their energies differ by "
-            f"{_amount(difference, unit)}/atom.",
+            f"{names_of(analysis, places).capitalize()} are the same structure, but their energies differ by "
+            f"{amount(difference, unit)}/atom.",
             energy,
             np.array(places),
         )
@@ -290,7 +243,7 @@ def _slopes(analysis: Analysis, energy: str) -> Iterator[Finding]:
     if len(suspect):
         yield Finding(
             "slope",
-            f"Labels look wrong: forces of {_names(analysis, suspect)} do not match the slope of their neighbours' "
+            f"Labels look wrong: forces of {names_of(analysis, suspect)} do not match the slope of their neighbours' "
             "energies.",
             f"{energy}.forces",
             suspect,
@@ -341,7 +294,7 @@ def _net_forces(analysis: Analysis, energy: str) -> Iterator[Finding]:
         bad = bad[np.argsort(-size[bad], kind="stable")]
         yield Finding(
             "net_force",
-            f"The reference forces of {_names(analysis, bad)} don't add up to zero: atoms held, or wrong labels?",
+            f"The reference forces of {names_of(analysis, bad)} don't add up to zero: atoms held, or wrong labels?",
             f"{energy}.forces",
             bad,
         )
@@ -375,7 +328,7 @@ def _noisy_elements(analysis: Analysis, energy: str) -> Iterator[Finding]:
         yield Finding(
             "element",
             f"Forces on {chemical_symbols[kind]} are off {middles[kind] / rest:.2g} times as much as those on the "
-            f"other elements ({_amount(middles[kind], unit)} against {_amount(rest, unit)}).",
+            f"other elements ({amount(middles[kind], unit)} against {amount(rest, unit)}).",
             name,
             where[np.sort(np.unique(where, return_index=True)[1])][:MOST_SHOWN],
         )
@@ -395,7 +348,7 @@ def _concentrated(analysis: Analysis, energy: str) -> Iterator[Finding]:
         what = "force" if name != energy else "energy"
         yield Finding(
             "concentrated",
-            f"{_number(few, 'structure carries', 'structures carry')} {100 * share[few - 1]:.0f} % of the squared "
+            f"{number_of(few, 'structure carries', 'structures carry')} {100 * share[few - 1]:.0f} % of the squared "
             f"{what} error.",
             name,
             order[:few],

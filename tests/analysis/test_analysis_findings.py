@@ -240,3 +240,57 @@ def test_bounds_mean_the_same_in_every_unit() -> None:
     in_kj.reference[second] = in_kj.reference[0] + 0.002 * table.n_atoms[0]
     found = by_kind(replace(analysis, labels={**analysis.labels, "energy": in_kj}))
     assert "duplicate" not in found
+
+
+def with_target(kind: str = "dipole", seed: int = 4, structures: int = 120) -> Analysis:
+    """Good labels, and those of another target: ``dipole`` and ``gap`` of structures, ``charge`` of atoms."""
+    analysis = balanced(made_up(structures))
+    random = np.random.default_rng(seed)
+    rows = len(analysis.numbers) if kind == "charge" else structures
+    shape = (3,) if kind == "dipole" else (1,)
+    reference = random.normal(size=(rows, *shape))
+    prediction = reference + 0.02 * random.standard_t(5, size=reference.shape)
+    unit = {"dipole": "e*Angstrom", "gap": "eV", "charge": "e"}[kind]
+    label = Label(f"mtt::{kind}", unit, kind == "charge", False, reference, prediction)
+    return replace(analysis, labels={**analysis.labels, label.name: label})
+
+
+@pytest.mark.parametrize("kind", ["dipole", "gap", "charge"])
+@pytest.mark.parametrize("seed", range(20))
+def test_good_values_of_other_targets_say_nothing(kind: str, seed: int) -> None:
+    assert findings(with_target(kind, seed)) == []
+
+
+@pytest.mark.parametrize("kind", ["dipole", "gap", "charge"])
+def test_values_far_from_all_others_are_named_with_both_sizes(kind: str) -> None:
+    analysis = with_target(kind)
+    name = f"mtt::{kind}"
+    reference = analysis.labels[name].reference
+    for structure in (5, 80):
+        reference[analysis.rows(name, structure).start, 0] += 3.0
+    (finding,) = by_kind(analysis)["outlier"]
+    assert set(finding.structures) == {5, 80} and finding.label == name
+    assert finding.text.startswith(f"{kind.capitalize()} is far off in frames")
+    unit = {"dipole": "e·Å", "gap": "eV", "charge": "e"}[kind]
+    largest = float(np.abs(analysis.labels[name].prediction - reference).max())
+    assert f"{largest:.3g} {unit}, elsewhere at most" in finding.text
+
+
+def test_a_dipole_with_the_other_sign_is_named() -> None:
+    analysis = with_target()
+    reference = analysis.labels["mtt::dipole"].reference
+    reference[[7, 30, 31]] *= -1
+    (finding,) = by_kind(analysis)["reversed"]
+    assert set(finding.structures) == {7, 30, 31} and "Dipole looks reversed in frames" in finding.text
+    reference[:] = -analysis.labels["mtt::dipole"].prediction
+    (finding,) = by_kind(analysis)["reversed"]
+    assert "another convention?" in finding.text and len(finding.structures) == 120
+
+
+def test_a_group_of_gaps_from_another_method_is_named() -> None:
+    analysis = with_target("gap")
+    members = analysis.structures.group == "cold"
+    analysis.labels["mtt::gap"].reference[members] += 0.8
+    (finding,) = by_kind(analysis)["shift"]
+    assert set(finding.structures) == set(np.flatnonzero(members)) and finding.label == "mtt::gap"
+    assert "Values of mtt::gap in the group cold are shifted by 0.8" in finding.text

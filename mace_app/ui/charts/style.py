@@ -1,6 +1,5 @@
 """What all charts share: colours, spacing, and units a person reads easily."""
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from math import floor, isfinite, log10
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mace_app.options.units import readable as readable
 from mace_app.ui.charts.chart import Chart
 
 # The light theme's colours of .streamlit/config.toml. live_plotly puts the current theme's in their place.
@@ -61,12 +61,6 @@ def smallest(*columns: NDArray[np.float64]) -> list[float]:
     """The smallest size in long columns, for ``display_unit``; nothing where there is no number."""
     sizes = [abs(column[np.isfinite(column)]) for column in columns]
     return [float(size.min()) for size in sizes if len(size)]
-
-
-def readable(unit: str) -> str:
-    """``e*angstrom`` as ``e·Å``, ``eV/angstrom^3`` as ``eV/Å³``."""
-    short = re.sub(r"(?i)angstrom", "Å", unit).replace("*", "·")
-    return short.replace("^2", "²").replace("^3", "³")
 
 
 def three_digits(value: float | None) -> str:

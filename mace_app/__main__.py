@@ -454,8 +454,8 @@ def options_(arguments: argparse.Namespace) -> int:
 
 
 def largest_batch_(arguments: argparse.Namespace) -> int:
-    """Try batches of growing size, of the structures with most neighbours, as a training with these options would take
-    them: how much memory they need, how fast they are, and how many structures fit. Nothing is trained or written."""
+    """Try batches of growing size, the heaviest that a training with these options would meet: how much memory they
+    need, how fast they are, and which `batch_size` fits. Nothing is trained or written."""
     from mace_app.tasks.largest_batch import largest_batch
 
     print(largest_batch(arguments.options, lambda line: print(line, flush=True), arguments.threads))

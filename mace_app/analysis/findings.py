@@ -84,7 +84,10 @@ def _reference_level(analysis: Analysis, energy: str) -> Iterator[Finding]:
         )
         what = f"an amount for each element ({listed})"
     else:
-        what = f"about {amount(-float(np.median(errors[known])), unit)}/atom"
+        low, high = np.sort(-(shares @ levels))[[0, -1]]
+        what = f"{amount(low, unit)}/atom to {amount(high, unit)}/atom"
+        if high - low < 0.01 * abs(low):
+            what = f"about {amount((low + high) / 2, unit)}/atom"
     yield Finding(
         "level",
         f"All energies are shifted by {what} against the predictions: another reference level? Without it "

@@ -1,5 +1,6 @@
 """The text of a SLURM job that trains."""
 
+import hashlib
 import re
 import shlex
 import sys
@@ -67,8 +68,9 @@ def script(job: SlurmJob) -> str:
 
 
 def script_with_options(job: SlurmJob, options: RunOptions) -> str:
-    """One that carries its options: it writes them, and the run folder, beside the place from which it is handed in,
-    under the names of ``job``. Paths to data become absolute; ``distributed`` is set for several processes.
+    """One that carries its options: it writes them and the run folder where it is handed in, under the name of the
+    job's folder and a checksum of the options. Paths to data become absolute; ``distributed`` is set for several
+    processes.
 
     Raises SlurmError where the job can't be.
     """
@@ -78,13 +80,15 @@ def script_with_options(job: SlurmJob, options: RunOptions) -> str:
         architecture = options.architecture.model_copy(update={"training": training})
         options = options.model_copy(update={"architecture": architecture})
     written = dump_options(with_absolute_paths(options))
+    # Other options are another run, even under the same name in the same folder.
+    name = f"{job.folder.name}-{hashlib.sha256(written.encode()).hexdigest()[:6]}"
     if END_OF_OPTIONS in written.splitlines():
         raise SlurmError(f"A line of the options is `{END_OF_OPTIONS}`, which ends them in the script.")
     here = '"${SLURM_SUBMIT_DIR:-$PWD}"'
     lines = [
-        f"options={here}/{shlex.quote(job.options.name)}",
-        f"run={here}/{shlex.quote(job.folder.name)}",
-        f"cat >\"$options\" <<'{END_OF_OPTIONS}'",
+        f"options={here}/{shlex.quote(name + '.yaml')}",
+        f"run={here}/{shlex.quote(name)}",
+        f"cat >\"$options\" <<'{END_OF_OPTIONS}' || exit 1",
         written.rstrip("\n"),
         END_OF_OPTIONS,
     ]
@@ -113,14 +117,17 @@ def _text(job: SlurmJob, places: Sequence[str]) -> str:
             *lines,
             "",
             "# Load modules or activate an environment here.",
-            f"export PYTHONPATH={shlex.quote(str(PACKAGE_PARENT))}${{PYTHONPATH:+:$PYTHONPATH}}",
+            "# Where Python and MACE Studio are; change it, and the paths of data, if the cluster has them elsewhere.",
+            f"python={shlex.quote(sys.executable)}",
+            f"studio={shlex.quote(str(PACKAGE_PARENT))}",
+            'export PYTHONPATH="$studio${PYTHONPATH:+:$PYTHONPATH}"',
             "export OMP_NUM_THREADS=${SLURM_CPUS_PER_TASK:-1}",
             "",
             *places,
             'resume=""',
             'if [ -f "$run/run.json" ]; then resume="--resume"; fi',
             "# The processes find each other over the first machine of the job and `distributed_port` of the options.",
-            f'srun {shlex.quote(sys.executable)} -m mace_app train "$options" -o "$run" $resume',
+            'srun "$python" -m mace_app train "$options" -o "$run" $resume',
             "",
         ]
     )
@@ -130,7 +137,7 @@ def minutes(time: str) -> int:
     """A time of sbatch in minutes: ``minutes``, ``hours:minutes:seconds``, ``days-hours:minutes`` and the like."""
     days, dash, rest = time.rpartition("-")
     try:
-        if not re.fullmatch(r"[0-9:-]+", time):
+        if not re.fullmatch(r"(\d+-)?\d+(:\d+){0,2}", time) or not re.search("[1-9]", time):
             raise ValueError
         parts = [int(part) for part in rest.split(":")]
         if dash:

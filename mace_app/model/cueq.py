@@ -25,8 +25,8 @@ class Cueq:
     """
 
     def __init__(self, backbone: Any) -> None:
-        """Compares itself with mace-torch's own modules on a few atoms. Raises ModelError where cuEquivariance isn't
-        installed, can't build this model or gives other numbers."""
+        """Compares itself with mace-torch's own modules on a few atoms of every element. Raises ModelError where
+        cuEquivariance isn't installed, can't build this model or gives other numbers."""
         if not cueq_installed():
             raise ModelError(
                 "`kernels: cueq` needs cuEquivariance, which is not installed. Install cuequivariance-torch and, for a "
@@ -40,11 +40,12 @@ class Cueq:
                 self._build(backbone, CueqChoice(self.fused, reduced))
                 self._check(backbone)
                 return
+            except torch.OutOfMemoryError:
+                raise
             except REFUSALS as error:
                 why.append(str(error).splitlines()[0] if str(error) else type(error).__name__)
-        raise ModelError(
-            f"`kernels: cueq`: cuEquivariance can't compute this model ({why[0]}). Use `auto`, or another architecture."
-        )
+        reasons = "; ".join(dict.fromkeys(why))
+        raise ModelError(f"`kernels: cueq` can't compute this model ({reasons}). Use `auto`, or another architecture.")
 
     def _build(self, backbone: Any, choice: CueqChoice) -> None:
         self._reduced = choice.reduced
@@ -89,15 +90,20 @@ class Cueq:
         dtype, device = backbone.node_embedding.linear.weight.dtype, self._order.device
         generator = torch.Generator().manual_seed(0)
         elements = backbone.atomic_numbers.shape[0]
-        atoms = 5
+        atoms = max(5, elements)
         places = torch.randn((atoms, 3), generator=generator, dtype=torch.float64) * backbone.cutoff / 4
         ends = torch.combinations(torch.arange(atoms)).T
         ends = torch.cat([ends, ends.flip(0)], dim=1)
         vectors = (places[ends[1]] - places[ends[0]]).to(device, dtype)
         kinds = torch.eye(elements, dtype=dtype, device=device)[torch.arange(atoms) % elements]
-        with torch.no_grad():
-            expected = backbone.reference(vectors, kinds, ends.to(device))
-            found = self(backbone, vectors, kinds, ends.to(device))
+        precision = torch.get_float32_matmul_precision()
+        torch.set_float32_matmul_precision("highest")
+        try:
+            with torch.no_grad():
+                expected = backbone.reference(vectors, kinds, ends.to(device))
+                found = self(backbone, vectors, kinds, ends.to(device))
+        finally:
+            torch.set_float32_matmul_precision(precision)
         for one, other in zip(found, expected, strict=True):
             if other.numel() and float((one - other).abs().max()) > TOLERANCES[dtype] * float(other.abs().max()):
                 raise ModelError("its numbers differ from those of mace-torch")

@@ -80,10 +80,10 @@ def smaller_batches(training: TrainingHypers, error: BaseException | None = None
     structure already."""
     lowest, highest = training.batch_atom_bounds
     if isinstance(error, BatchOutOfMemory):
-        if error.structures == 1 or (error.fits is not None and error.fits[0] == 0):
+        if error.structures == 1 or error.fits == 0:
             return None
         if highest is not None and error.atoms > 1:
-            half = max(1, min(highest, error.atoms) // 2) if error.fits is None else error.fits[1]
+            half = max(1, min(highest, error.atoms) // 2) if error.fits is None else error.fits
             bounds = [None if lowest is None else min(lowest, half), half]
             text = f"Put at most {half} atoms into a batch (`batch_atom_bounds`, now {highest})"
             return Suggestion((*TRAINING, "batch_atom_bounds"), bounds, list(training.batch_atom_bounds), text)
@@ -91,7 +91,7 @@ def smaller_batches(training: TrainingHypers, error: BaseException | None = None
     most = error.structures if isinstance(error, BatchOutOfMemory) else size
     half = max(1, min(size, most) // 2)
     if isinstance(error, BatchOutOfMemory) and error.fits is not None:
-        half = error.fits[0]
+        half = error.fits
     if half == size:
         return None
     return Suggestion((*TRAINING, "batch_size"), half, size, f"Set `batch_size` to {half} (now {size})")

@@ -13,13 +13,14 @@ from mace_app.tasks.train import make_model
 from mace_app.training import Processes
 from mace_app.training.probe import Attempt, Probe
 from mace_app.training.recorder import Silent
+from mace_app.training.sampling import BatchLimits
 
 WIDTHS = (10, 8, 12, 10, 12)
 HEADER = ("structures", "atoms", "pairs", "MiB", "structures/s")
 
 
 def largest_batch(path: Path, say: Callable[[str], None], threads: int | None = None) -> str:
-    """Try batches of twice the size of the last, of the structures with most neighbours; ``say`` gets a line for each.
+    """Try batches of twice the size of the last, the heaviest that a training meets; ``say`` gets a line for each.
 
     Gives the result in a sentence. Raises OptionsError, DataError and TaskError as a training would.
     """
@@ -35,7 +36,7 @@ def largest_batch(path: Path, say: Callable[[str], None], threads: int | None = 
         trainer = make_trainer(model, prepared, options, Silent(), device, Processes())
         probe = Probe(trainer)
         attempts: list[Attempt] = []
-        probe.attempt(probe.heaviest(1))  # what is made once, at the first call, doesn't count
+        probe.attempt(probe.heaviest(BatchLimits(1)))  # what is made once, at the first call, doesn't count
         say(f"On {device_name(device)}, with the {len(prepared.training)} training structures:")
         say(_row(HEADER))
 
@@ -45,15 +46,17 @@ def largest_batch(path: Path, say: Callable[[str], None], threads: int | None = 
             speed = f"{attempt.structures_per_second:.3g}"
             say(_row((f"{attempt.structures}", f"{attempt.atoms}", f"{attempt.pairs}", memory, speed)))
 
-        most = probe.largest(report)
+        most, known = probe.largest(report)
     if most == 0:
         return "Not even one structure fits. Choose a smaller model: lower `hidden_irreps`, `correlation` or `r_max`."
     fastest = max(attempts, key=lambda attempt: attempt.structures_per_second)
-    how = "all of them fit" if most == len(prepared.training) else f"{most} structures fit"
-    return (
-        f"Of those with most neighbours {how} into one batch; {fastest.structures} at once are fastest, with "
-        f"{fastest.structures_per_second:.3g} structures a second."
-    )
+    if most == len(prepared.training):
+        told = "All of them fit into one batch"
+    elif known:
+        told = f"`batch_size: {most}` fits, even in the heaviest batch of a training"
+    else:
+        told = f"At least `batch_size: {most}` fits; twice as much might fill the memory of the machine"
+    return f"{told}. Fastest: {fastest.structures} at once, {fastest.structures_per_second:.3g} structures a second."
 
 
 def _row(cells: tuple[str, ...]) -> str:

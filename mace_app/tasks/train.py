@@ -148,7 +148,7 @@ def _train(run: RunFolder, recorder: RunRecorder) -> End:
     begun = resume.exists()
     model: MaceModel
     if begun:
-        model = load_model(resume)
+        model = load_model(resume).to(device)
         if model.config.architecture is not None:
             seen = options_for(options, model.config.cutoff, model.config.atomic_types)
         else:

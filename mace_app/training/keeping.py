@@ -12,8 +12,11 @@ from mace_app.training.errors import CheckpointError
 from mace_app.training.recorder import Recorder
 from mace_app.training.state import TrainingState
 
-SAVE_SECONDS = 20.0  # between checkpoints that nothing else asks for; a resumed run repeats what came after
-SAVE_SHARE = 0.003  # of the time may go into saving
+# Checkpoints that nothing else asks for take this share of the time. Where that would mean more than so many seconds
+# between two of them, which a resumed run has to repeat, they may take the larger share.
+SAVE_SHARE = 0.003
+SAVE_SECONDS = 20.0
+LARGEST_SHARE = 0.02
 # What a run can't change when it goes on: otherwise the steps done would not be the first ones of the epoch.
 FIXED = {
     "training_structures": "training structures",
@@ -52,7 +55,8 @@ class Keeper:
         start = self.now()
         if not self.writes:
             return
-        if not force and start - self.saved < min(SAVE_SECONDS, self._seconds / SAVE_SHARE):
+        wait = min(self._seconds / SAVE_SHARE, max(SAVE_SECONDS, self._seconds / LARGEST_SHARE))
+        if not force and start - self.saved < wait:
             return
         header = {**self.header, "structures_per_second": dict(self.speeds())}
         save_checkpoint(self.recorder.checkpoint_path("last"), self.state.to_checkpoint(header))

@@ -9,19 +9,28 @@ import torch
 from mace_app.data import GraphSet
 from mace_app.training.errors import TrainingError
 
+# What torch, CUDA and cuBLAS say; not all of it comes as torch.OutOfMemoryError.
+_WORDS = (
+    "DefaultCPUAllocator",
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "cudaErrorMemoryAllocation",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)
+
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether the machine or its GPU had too little memory; the CPU's allocator only says so in words."""
+    """Whether the machine or its GPU had too little memory."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    text = str(error)
-    return isinstance(error, RuntimeError) and ("DefaultCPUAllocator" in text or "CUDA out of memory" in text)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _WORDS)
 
 
 class BatchOutOfMemory(TrainingError):
     """The memory was not enough for a batch of so many structures, atoms and edges.
 
-    ``fits``: so many structures, with so many atoms, were tried and fit (0: not even one does); None if not known.
+    ``fits``: this many structures at most, or atoms where `batch_atom_bounds` has an upper one, were tried and do fit
+    (0: nothing does); None if not known.
     """
 
     def __init__(
@@ -31,7 +40,7 @@ class BatchOutOfMemory(TrainingError):
         edges: int,
         doing: str,
         gpu: bool,
-        fits: tuple[int, int] | None = None,
+        fits: int | None = None,
     ) -> None:
         self.structures, self.atoms, self.edges = structures, atoms, edges
         self.gpu = gpu
@@ -59,5 +68,7 @@ def memory_for(graphs: GraphSet, batches: Iterable[Sequence[int] | np.ndarray], 
             for indices in batches
         ]
         edges, atoms, structures = max(sizes)
-        gpu = isinstance(error, torch.OutOfMemoryError) or "CUDA" in str(error)
+        gpu = isinstance(error, torch.OutOfMemoryError) or any(
+            word in str(error) for word in ("CUDA", "CUBLAS", "cuda")
+        )
         raise BatchOutOfMemory(structures, atoms, edges, doing, gpu) from error

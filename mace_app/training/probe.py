@@ -1,4 +1,4 @@
-"""Which batches fit into memory, and how fast they are: tried with the structures that need most."""
+"""Which batches fit into memory, and how fast they are: tried with the heaviest that a training will meet."""
 
 import gc
 import time
@@ -13,7 +13,10 @@ import psutil
 import torch
 
 from mace_app.training.memory import BatchOutOfMemory, out_of_memory
+from mace_app.training.passes import load_ready
 from mace_app.training.precision import matmul_precision
+from mace_app.training.sampling import BatchLimits, EpochOrder
+from mace_app.training.stages import Stage
 
 if TYPE_CHECKING:
     from mace_app.training.trainer import Trainer
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 # Of the memory that is free before a batch of twice the size is tried on a CPU, where too much ends the process.
 SHARE = 0.8
 FINENESS = 8  # the largest batch is found to one part in so many
+LOOKED_AT = 200_000  # batches among which the heaviest is looked for
 
 
 @dataclass(frozen=True)
@@ -44,20 +48,29 @@ class Probe:
     def __init__(self, trainer: "Trainer") -> None:
         self.trainer = trainer
         self.graphs = trainer.prepared.training
-        self._order = np.argsort(-np.asarray(self.graphs.n_edges), kind="stable")
+        self._meter = _Meter(trainer.device)
 
-    def heaviest(self, structures: int, most_atoms: int | None = None) -> np.ndarray:
-        """So many structures with the most pairs of neighbours; fewer where they have more than ``most_atoms``."""
-        chosen = self._order[:structures]
-        if most_atoms is not None:
-            fitting = int(np.searchsorted(np.cumsum(self.graphs.n_atoms[chosen]), most_atoms, side="right"))
-            chosen = chosen[: max(1, fitting)]
-        return chosen
+    def heaviest(self, limits: BatchLimits) -> np.ndarray:
+        """Of the batches of the epochs to come, under ``limits``, this process's part of that with the most pairs of
+        neighbours; only so many epochs are looked at that it takes no time."""
+        trainer = self.trainer
+        order = EpochOrder(self.graphs.n_atoms, limits, trainer.order.seed)
+        first = trainer.state.epoch + 1
+        batches = order.batches(first)
+        epochs = min(LOOKED_AT // len(batches), 10 * LOOKED_AT // len(self.graphs), trainer.last_epoch - first + 1)
+        chosen, most = batches[0], -1
+        for epoch in range(first, first + max(1, epochs)):
+            for batch in batches if epoch == first else order.batches(epoch):
+                pairs = int(self.graphs.n_edges[batch].sum())
+                if pairs > most:
+                    chosen, most = batch, pairs
+        return trainer.processes.part(chosen, self.graphs)
 
     def attempt(self, structures: np.ndarray) -> Attempt | None:
-        """None where memory is not enough."""
+        """None where memory is not enough, in this stage of the training or in one to come."""
         try:
-            return self._attempt(structures)
+            attempts = [self._attempt(structures, stage) for stage in self.trainer.coming_stages]
+            return max(attempts, key=lambda attempt: attempt.memory or 0)
         except (MemoryError, RuntimeError) as error:
             if not out_of_memory(error):
                 raise
@@ -66,21 +79,24 @@ class Probe:
             torch.cuda.empty_cache()
         return None
 
-    def _attempt(self, structures: np.ndarray) -> Attempt:
+    def _attempt(self, structures: np.ndarray, stage: Stage) -> Attempt:
         trainer = self.trainer
-        meter = _Meter(trainer.device)
-        moments = [] if trainer.state.optimiser.state else [torch.empty_like(w) for w in 2 * trainer.weights]
+        self._meter.begin()
         begun = time.perf_counter()
+        moments = []
+        if not trainer.state.optimiser.state:
+            count = 3 if trainer.training.amsgrad else 2
+            moments = [torch.empty_like(weight) for weight in count * trainer.weights]
         with matmul_precision(trainer.training.matmul_precision):
-            ready = trainer._load(structures)
-            assert ready is not None
-            loss = trainer.stage.trained_loss
-            predictions = trainer.model(ready.batch, loss.labels, create_graph=True)
-            value = loss(predictions, ready.normalised, ready.batch)
-            if value.total.requires_grad:
-                gradients = torch.autograd.grad(value.total, trainer.weights, allow_unused=True)
-                del gradients
-        memory = meter.read()  # waits for the device
+            ready = load_ready(self.graphs, structures, trainer.model, stage.trained)
+            if ready is not None:
+                loss = stage.trained_loss
+                predictions = trainer.model(ready.batch, loss.labels, create_graph=True)
+                value = loss(predictions, ready.normalised, ready.batch)
+                if value.total.requires_grad:
+                    gradients = torch.autograd.grad(value.total, trainer.weights, allow_unused=True)
+                    del gradients
+        memory = self._meter.read()  # waits for the device
         del moments
         return Attempt(
             len(structures),
@@ -90,68 +106,89 @@ class Probe:
             memory,
         )
 
-    def largest(self, report: Callable[[Attempt], None] = lambda attempt: None, most: int | None = None) -> int:
-        """The most structures that fit, up to ``most`` or all; 0 where not even one does. ``report`` gets every attempt
-        that fitted."""
-        most = len(self.graphs) if most is None else min(most, len(self.graphs))
-        fits, fails = 0, most + 1
-        size = 1
-        while fits < most:
-            attempt = self.attempt(self.heaviest(size))
+    def largest(self, report: Callable[[Attempt], None] = lambda attempt: None) -> tuple[int, bool]:
+        """The largest batch size that fits, up to all structures; 0 where not even one does. And whether it is known
+        that a larger one does not: on a CPU too large a batch is not tried. ``report`` gets every attempt that fitted.
+        """
+        most = len(self.graphs)
+        bound = self.trainer.limits.most_atoms
+        fits, size = 0, 1
+        while True:
+            attempt = self.attempt(self.heaviest(BatchLimits(size, None, bound)))
             if attempt is None:
-                fails = size
-            else:
-                report(attempt)
-                fits = size
-            if fails <= most:
-                if fails - fits <= max(1, fits // FINENESS):
-                    break
-                size = (fits + fails) // 2
-            else:
-                size = min(2 * fits, most)
-                assert attempt is not None
-                if not self._may_try(attempt, size):
-                    break
-        return fits
+                between = lambda n: self._fits(BatchLimits(n, None, bound), report)  # noqa: E731
+                return bisected(between, fits, size), True
+            report(attempt)
+            fits = size
+            if fits == most:
+                return fits, True
+            size = min(2 * fits, most)
+            if not self._may_try(attempt, size):
+                return fits, False
+
+    def _fits(self, limits: BatchLimits, report: Callable[[Attempt], None] = lambda attempt: None) -> bool:
+        attempt = self.attempt(self.heaviest(limits))
+        if attempt is not None:
+            report(attempt)
+        return attempt is not None
 
     def _may_try(self, attempt: Attempt, structures: int) -> bool:
-        if self.trainer.device.type != "cpu" or attempt.memory is None:
+        if self.trainer.device.type != "cpu":
             return True
+        if attempt.memory is None:
+            return False
         return attempt.memory * structures / attempt.structures < SHARE * psutil.virtual_memory().available
 
     def check(self) -> Attempt:
-        """The heaviest batch that the training may meet. Raises BatchOutOfMemory, with the largest that does fit."""
+        """The heaviest batch of the epochs to come. Raises BatchOutOfMemory, with the largest limit that does fit."""
         limits = self.trainer.limits
-        size = -(-limits.structures // self.trainer.processes.size)
-        structures = self.heaviest(size, limits.most_atoms)
+        structures = self.heaviest(limits)
         attempt = self.attempt(structures)
         if attempt is not None:
             return attempt
-        fits = self.largest(most=len(structures) - 1)
-        atoms = int(self.graphs.n_atoms[self.heaviest(fits)].sum())
+        if limits.most_atoms is None:
+            size = min(limits.structures, len(self.graphs))
+            fits = bisected(lambda n: self._fits(BatchLimits(n)), 0, size)
+        else:
+            atoms = limits.most_atoms
+            fits = bisected(lambda n: self._fits(BatchLimits(limits.structures, None, n)), 0, atoms)
         raise BatchOutOfMemory(
             len(structures),
             int(self.graphs.n_atoms[structures].sum()),
             int(self.graphs.n_edges[structures].sum()),
             "training on",
             self.trainer.device.type != "cpu",
-            fits=(fits * self.trainer.processes.size, atoms),
+            fits=fits,
         )
 
 
+def bisected(fits: Callable[[int], bool], low: int, high: int) -> int:
+    """The largest number that ``fits``, to one part in ``FINENESS``: ``low`` does (or is 0), ``high`` does not."""
+    while high - low > max(1, low // FINENESS):
+        middle = (low + high) // 2
+        if fits(middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 class _Meter:
-    """The most memory that a piece of work needs at once, beyond what there was before."""
+    """The most memory that a piece of work needs at once, beyond what there was when the meter was made."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-            torch.cuda.reset_peak_memory_stats(device)
-            self._before = torch.cuda.memory_allocated(device)
+        self._before = (
+            torch.cuda.memory_allocated(device) if device.type == "cuda" else psutil.Process().memory_info().rss
+        )
+
+    def begin(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+            torch.cuda.reset_peak_memory_stats(self.device)
         else:
             with suppress(OSError):
                 Path("/proc/self/clear_refs").write_text("5")  # Linux: the peak begins anew
-            self._before = psutil.Process().memory_info().rss
 
     def read(self) -> int | None:
         if self.device.type == "cuda":
@@ -165,11 +202,12 @@ class _Meter:
         return None if peak is None else max(0, 1024 * int(peak.split()[1]) - self._before)
 
 
-def fitting(attempt: Attempt, device: torch.device) -> str:
+def fitting(attempt: Attempt, device: torch.device, processes: int = 1) -> str:
     """What the heaviest batch takes, in a sentence for the log."""
+    of = "The largest batch" if processes == 1 else "This process's part of the largest batch"
     what = f"{attempt.structures} structures with {attempt.atoms} atoms and {attempt.pairs} pairs of neighbours"
     taken = 0 if attempt.memory is None else attempt.memory
-    text = f"The largest batch ({what}) takes {taken / 2**30:.3g} GiB"
+    text = f"{of} ({what}) takes {taken / 2**30:.3g} GiB"
     if device.type != "cuda" or taken == 0:
         return f"{text}."
     free, total = torch.cuda.mem_get_info(device)

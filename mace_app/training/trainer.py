@@ -19,7 +19,7 @@ from mace_app.training.errors import Diverged, NonFiniteLoss
 from mace_app.training.keeping import Keeper
 from mace_app.training.loading import prepared_ahead, worker_count
 from mace_app.training.losses import LossValue, scaled_terms
-from mace_app.training.memory import memory_for
+from mace_app.training.memory import BatchOutOfMemory, memory_for
 from mace_app.training.metrics import reported_labels
 from mace_app.training.optimiser import clip_gradients, make_optimiser
 from mace_app.training.passes import PassResult, PassStopped, Ready, convert, load_ready, run_pass
@@ -30,7 +30,7 @@ from mace_app.training.progress import Clock
 from mace_app.training.recorder import Recorder, Silent
 from mace_app.training.repeatable import repeatable
 from mace_app.training.reports import epoch_line, epoch_record
-from mace_app.training.sampling import BatchLimits, EpochOrder, too_large_to_validate
+from mace_app.training.sampling import BatchLimits, EpochOrder, in_order, too_large_to_validate
 from mace_app.training.schedule import Schedule
 from mace_app.training.selection import is_better, monitored_value
 from mace_app.training.stages import Stage
@@ -160,6 +160,8 @@ class Trainer:
                 self.keeper.load(resume_from, self._ready_for)
             try:
                 reason = self._epochs()
+                if self.state.steps > 0:
+                    self._tell_precision()
             except PassStopped:
                 stopped = True
             except (NonFiniteLoss, Diverged) as error:
@@ -243,7 +245,7 @@ class Trainer:
             self.recorder.log(f"Warning: {warning}")
         self.clock.epochs = self.last_epoch
         if self.probes and state.epoch < self.last_epoch:
-            self.recorder.log(fitting(Probe(self).check(), self.device))
+            self.recorder.log(fitting(Probe(self).check(), self.device, self.processes.size))
         self._tell_precision()
         if state.epoch == 0 and state.step == 0:
             self._untrained()
@@ -262,17 +264,30 @@ class Trainer:
                     self.clock.epochs = self.last_epoch
             self._train_epoch()
             self._finish_epoch()
-        if state.steps > 0:
-            self._tell_precision()
         return None
+
+    @property
+    def coming_stages(self) -> list[Stage]:
+        """What is trained now, and what will be."""
+        later = self.training.stage_two_start is not None and self.state.stage_two is None
+        return [self.stage, self._second] if later and self._second is not self.stage else [self.stage]
 
     def _tell_precision(self) -> None:
         """What steps in less than full precision cost, on the first structures, with the weights of now."""
         name = self.training.matmul_precision
-        if name != "float32" and self.processes.first:
-            ready = self._load(np.arange(min(self.training.batch_size, len(self.prepared.training))))
-            assert ready is not None
-            self.recorder.log(cost_of_precision(self.model, ready, self.stage.trained, name))
+        if name == "float32" or not self.processes.first:
+            return
+        graphs = self.prepared.training
+        structures = -(-self.limits.structures // self.processes.size)
+        indices = next(in_order(graphs.n_atoms, structures, self.limits.most_atoms))
+        try:
+            with memory_for(graphs, [indices], "predicting"):
+                ready = self._load(indices)
+                assert ready is not None
+                told = cost_of_precision(self.model, ready, self.stage.trained, name)
+        except BatchOutOfMemory as error:
+            told = f"What `matmul_precision: {name}` costs was not measured. {error}"
+        self.recorder.log(told)
 
     def _untrained(self) -> None:
         """Epoch 0: the baseline alone. It is never the best one, unless no epoch is to be trained."""

@@ -17,9 +17,10 @@ def slurm_panel(options: RunOptions, name: str, key: str) -> None:
         return
     with panel:
         st.markdown(
-            "The script carries these options. Put it on a disk of the cluster where MACE Studio is installed and hand "
-            "it in with `sbatch`; handed in again, it goes on with the run. *Import* on the page Runs brings the "
-            "finished folder here."
+            "The script carries these options. Put it on a disk of the cluster and hand it in with `sbatch`; handed in "
+            "again, it goes on with the run. Its first lines say where Python and MACE Studio are, and the options "
+            "where the data are, all as on this machine: change them where the cluster has them elsewhere. *Import* on "
+            "the page Runs brings the finished folder here."
         )
         with st.grid(4, min_column_width=180, gap="medium") as grid:
             with grid.cell():

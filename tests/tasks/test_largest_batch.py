@@ -17,7 +17,7 @@ def test_the_command_shows_what_it_tried_and_writes_nothing(tmp_path, capsys):
     rows = [line.split() for line in lines[2:-1]]
     assert [row[:2] for row in rows] == [["1", "3"], ["2", "6"], ["4", "12"], ["8", "24"], ["9", "27"]]
     assert all(float(row[4]) > 0 for row in rows)
-    assert lines[-1].startswith("Of those with most neighbours all of them fit into one batch; ")
+    assert lines[-1].startswith("All of them fit into one batch. Fastest: ")
 
 
 def test_what_is_wrong_with_the_options_is_said(tmp_path, capsys):

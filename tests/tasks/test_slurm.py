@@ -102,10 +102,14 @@ def test_a_script_that_carries_its_options_trains_where_it_is_handed_in(file, tm
     monkeypatch.setenv("SLURM_SUBMIT_DIR", str(place))
     done = subprocess.run(["bash", str(tmp_path / "job.sbatch")], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and "Finished." in done.stderr, done.stderr
-    written = load_options(place / "water.yaml")
+    (file,) = place.glob("*.yaml")
+    assert file.stem.startswith("water run-")
+    written = load_options(file)
     assert written.architecture.training.distributed
     assert written.training_datasets[0].systems.read_from == str(tmp_path / "data.xyz")
-    assert RunFolder(place / "water run").info().state == "finished"
+    assert RunFolder(place / file.stem).info().state == "finished"
+    other = script_with_options(job, wanted.model_copy(update={"seed": 5}))
+    assert f"{file.stem}.yaml" not in other, "other options are another run"
 
 
 @pytest.mark.parametrize(
@@ -115,6 +119,8 @@ def test_a_script_that_carries_its_options_trains_where_it_is_handed_in(file, tm
         ({"partition": "gpu\n#SBATCH"}, "no name of a partition"),
         ({"account": "a b"}, "no name of an account"),
         ({"cpus": 0}, "at least 1"),
+        ({"time": "1:2:3:4"}, "no time that sbatch reads"),
+        ({"time": "0"}, "no time that sbatch reads"),
     ],
 )
 def test_what_would_write_another_line_is_refused(file, change, words):

@@ -17,9 +17,9 @@ def data(tmp_path: Path):
     return prepare_clusters(tmp_path)
 
 
-def make(data, folder: Path, **training) -> tuple[Trainer, list[str]]:
+def make(data, folder: Path, epochs: int = 2, **training) -> tuple[Trainer, list[str]]:
     folder.mkdir()
-    trainer, recorder = begin(data, folder, num_epochs=2, batch_size=4, precision=32, **training)
+    trainer, recorder = begin(data, folder, num_epochs=epochs, batch_size=4, precision=32, **training)
     assert trainer.model.dtype == torch.float32
     return trainer, recorder.lines
 
@@ -84,3 +84,57 @@ def test_full_precision_says_nothing(data, tmp_path):
     trainer, lines = make(data, tmp_path / "run")
     trainer.run()
     assert not [line for line in lines if "matmul_precision" in line]
+
+
+def test_it_is_told_after_an_early_end_too_and_for_a_batch_within_the_bounds(data, tmp_path, monkeypatch):
+    sizes: list[int] = []
+    forward = MaceModel.forward
+
+    def watched(self, batch, labels, create_graph=False):
+        sizes.append(len(batch.numbers))
+        return forward(self, batch, labels, create_graph)
+
+    monkeypatch.setattr(MaceModel, "forward", watched)
+    trainer, lines = make(
+        data,
+        tmp_path / "run",
+        matmul_precision="bf16",
+        batch_atom_bounds=[None, 10],
+        early_stopping_patience=1,
+        learning_rate=0.2,
+        stop_when_diverging=False,
+        epochs=20,
+    )
+    result = trainer.run()
+    assert result.last_epoch < 20 and "early_stopping_patience" in result.reason
+    assert len([line for line in lines if line.startswith("`matmul_precision")]) == 2
+    assert max(sizes) <= 10
+
+
+def test_where_memory_is_not_enough_for_it_the_training_goes_on(data, tmp_path, monkeypatch):
+    def fail(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr("mace_app.training.trainer.cost_of_precision", fail)
+    trainer, lines = make(data, tmp_path / "run", matmul_precision="bf16")
+    assert trainer.run().last_epoch == 2
+    assert len([line for line in lines if "was not measured. The memory of the GPU" in line]) == 2
+
+
+def test_digits_that_differ_in_equal_passes_are_no_effect(data, tmp_path, monkeypatch):
+    """As on a GPU, which adds in another order every time."""
+    noise = torch.Generator().manual_seed(0)
+    forward = MaceModel.forward
+
+    def noisy(self, batch, labels, create_graph=False):
+        found = forward(self, batch, labels, create_graph)
+        return {
+            label: value * (1 + 1e-6 * torch.rand(value.shape, generator=noise, dtype=value.dtype))
+            for label, value in found.items()
+        }
+
+    monkeypatch.setattr(MaceModel, "forward", noisy)
+    monkeypatch.setattr(torch, "set_float32_matmul_precision", lambda name: None)
+    trainer, lines = make(data, tmp_path / "run", matmul_precision="tf32")
+    trainer.run()
+    assert "changes nothing here" in lines[0]

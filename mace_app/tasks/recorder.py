@@ -13,6 +13,7 @@ import numpy as np
 
 from mace_app.jobs import ProgressWriter, RunFolder
 from mace_app.jobs.disk_space import WORKER_NEEDS_MB, checkpoint_mb, free_mb
+from mace_app.jobs.progress_writer import TimeLeft
 from mace_app.jobs.run_state import StopMode
 from mace_app.tasks.loggers import EventFiles
 
@@ -39,6 +40,7 @@ class RunRecorder:
         self.run = run
         self.listener = listener
         self._write_progress = ProgressWriter(run)
+        self._time_left = TimeLeft()
         self._stop: StopMode | None = None
         self._looked = -LOOK_SECONDS
         self._disk_looked = -DISK_SECONDS
@@ -76,6 +78,7 @@ class RunRecorder:
         self.run.write_parity(arrays, epoch)
 
     def progress(self, **fields: Any) -> None:
+        fields = self._time_left.added(fields)
         self._write_progress(**fields)
         if self.listener is not None:
             self.listener.progress(fields)

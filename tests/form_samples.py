@@ -34,6 +34,7 @@ TRAINING_ONE: dict[str, Any] = {
     "batch_atom_bounds": [2, 400],
     "accumulate_batches": 2,
     "num_workers": 2,
+    "matmul_precision": "tf32",
     "optimizer": "adamw",
     "learning_rate": 0.003,
     "weight_decay": 1e-6,

@@ -56,6 +56,7 @@ AIMS = (
     "log_mae",
     "log_separate_blocks",
 )
+FOR_32_BITS = {"matmul_precision": TRAINING_ONE["matmul_precision"]}
 TYPED: dict[str, dict[str, Any]] = {
     "data and heads": {
         "training_set": [{"targets": HEADS, "extra_data": {"mtt::dos_mask": {"key": "dos_known"}}}],
@@ -68,10 +69,14 @@ TYPED: dict[str, dict[str, Any]] = {
         "architecture": {
             "atomic_types": [1, 6, 8],
             "model": MODEL_ONE,
-            "training": {"loss": "mae", "fixed_scaling_weights": FROM_RUN},
+            "training": {"loss": "mae", "fixed_scaling_weights": FROM_RUN, **FOR_32_BITS},
         },
     },
-    "loop": {"architecture": {"training": {name: TRAINING_ONE[name] for name in TRAINING_ONE if name not in AIMS}}},
+    "loop": {
+        "architecture": {
+            "training": {name: TRAINING_ONE[name] for name in TRAINING_ONE if name not in (*AIMS, *FOR_32_BITS)}
+        }
+    },
     "loss and normalisation": {"architecture": {"training": {name: TRAINING_ONE[name] for name in AIMS}}},
     "what excludes the others": {
         "architecture": {

@@ -225,6 +225,7 @@ def test_the_model_and_the_run_are_chosen_with_the_keyboard_alone(begin: Callabl
     keyboard = form.keyboard
     fill(keyboard, ModelHypers, form.values(MODEL))
     keyboard.button("Next: training")
+    keyboard.segment("Precision of matrix products", "tf32")
     keyboard.segment("Loss", "One type for all")
     keyboard.select("Type of every term", "mae")
     keyboard.segment("Fixed scales", "from a trained model")

@@ -20,6 +20,12 @@ def build(channels: int, highest: int) -> str:
 
 def popover(key: str, scalars_only: bool, use: Callable[[str], None]) -> None:
     """A button that opens the builder; ``use`` is called with the text that was built."""
+
+    def use_these() -> None:
+        """What the widgets say at the click, which may come before the page has drawn their last change."""
+        highest = 0 if scalars_only else int(st.session_state[f"{key}-highest"] or 0)
+        use(build(int(st.session_state[f"{key}-channels"]), highest))
+
     with st.popover("Build", icon=":material/build:", key=key):
         channels = st.select_slider(
             "Channels",
@@ -40,6 +46,5 @@ def popover(key: str, scalars_only: bool, use: Callable[[str], None]) -> None:
             )
             highest = int(chosen or 0)
             st.caption(SHAPES[highest].capitalize() + ".")
-        text = build(int(channels), highest)
-        st.code(text, language=None)
-        st.button("Use these", key=f"{key}-use", type="primary", on_click=use, args=(text,))
+        st.code(build(int(channels), highest), language=None)
+        st.button("Use these", key=f"{key}-use", type="primary", on_click=use_these)

@@ -276,18 +276,20 @@ def test_the_command_line_says_it_and_leaves_no_process(data, tmp_path):
 
 
 def test_the_time_left_is_known_and_right_at_once_after_a_resume(data, tmp_path):
+    epochs = 40  # so many that the stop is noticed before they are over
     run = make(tmp_path / "run", data)
-    train_run(run, Watch(3, lambda: run.request_stop("now")))
+    run.write_options(run.options_text().replace("num_epochs: 6", f"num_epochs: {epochs}"))
+    assert train_run(run, Watch(3, lambda: run.request_stop("now"))) == "stopped"
     speeds = load_checkpoint(run.checkpoint_path("last")).header["structures_per_second"]
     assert speeds["device"] == "cpu" and speeds["training"] > 0 and speeds["validation"] > 0
     watch = Watch(99, lambda: None)
     assert train_run(run, watch) == "finished"
     first = next(fields for fields in watch.seen if fields.get("phase") == "training")
-    left = 12 * (6 - first["epoch"]) + 12 - 4 * first["step"]
+    left = 12 * (epochs - first["epoch"]) + 12 - 4 * first["step"]
     # The stop may have come during validation, of whose structures each counts as 0.4 trained ones in `done`.
     share = first["done"] - (first["epoch"] - 1)
     validated = round((share * (12 + 0.4 * 4) - 4 * first["step"]) / 0.4)
-    expected = left / speeds["training"] + (4 * (7 - first["epoch"]) - validated) / speeds["validation"]
+    expected = left / speeds["training"] + (4 * (epochs + 1 - first["epoch"]) - validated) / speeds["validation"]
     assert first["eta_seconds"] == pytest.approx(expected, rel=0.01), (
-        "what was trained before is no part of what is left"
+        f"what was trained before is no part of what is left: {first}, {speeds}"
     )

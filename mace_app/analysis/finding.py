@@ -1,5 +1,6 @@
 """What a finding is, and what the checks have in common."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,29 @@ def members_of(names: NDArray[np.str_], known: NDArray[np.bool_], fewest: int) -
     ends = np.cumsum(counts)
     large = sorted(np.flatnonzero(counts >= fewest), key=lambda place: (-counts[place], place))[:MOST_GROUPS]
     return [(str(found[place]), rows[order[ends[place] - counts[place] : ends[place]]]) for place in sorted(large)]
+
+
+def shifted(
+    analysis: Analysis, errors: Floats, fewest: int, least: float = 0.0
+) -> Iterator[tuple[str, str, Integers, float]]:
+    """Groups and files whose signed ``errors [S]`` (NaN: not known) lie elsewhere than those of the rest, by more than
+    five robust deviations and ``least``: kind, name, structures, and how far the errors lie from the rest's. None
+    has fewer than ``fewest`` structures or more than the rest; of two with the same structures one is told."""
+    known = np.isfinite(errors)
+    told: list[frozenset[int]] = []
+    for kind, names in (("group", analysis.structures.group), ("file", analysis.structures.dataset)):
+        for name, rows in members_of(names, known, fewest):
+            others = known.copy()
+            others[rows] = False
+            few = frozenset(rows.tolist())
+            if others.sum() < len(rows) or few in told or frozenset(np.flatnonzero(others).tolist()) in told:
+                continue
+            middle, spread = robust_spread(errors[others])
+            own, own_spread = robust_spread(errors[rows])
+            bound = max(5 * max(spread, own_spread), least)
+            if abs(own - middle) > bound > 0:
+                told.append(few)
+                yield kind, name or "(none)", rows, own - middle
 
 
 def names_of(analysis: Analysis, structures: "list[int] | Integers", most: int = 4) -> str:

@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from mace_app.analysis.errors import Integers, Look, by_structure, error_of_atoms, mean_of, pairs
-from mace_app.analysis.finding import FAR, Finding, amount, members_of, names_of, number_of, robust_spread
+from mace_app.analysis.finding import FAR, Finding, amount, members_of, names_of, number_of, robust_spread, shifted
 from mace_app.analysis.store import Analysis, Floats
 from mace_app.analysis.target_findings import far_values, reversed_signs, shifted_values
 
@@ -98,30 +98,17 @@ def _reference_level(analysis: Analysis, energy: str) -> Iterator[Finding]:
 
 
 def _shifted_groups(analysis: Analysis, energy: str) -> Iterator[Finding]:
-    errors = _energy_errors(analysis, energy)
-    known = np.isfinite(errors)
+    unit = analysis.labels[energy].unit
     least = 1e-3 * _in_ev(analysis, energy)
-    told: list[frozenset[int]] = []
-    for kind, names in (("group", analysis.structures.group), ("file", analysis.structures.dataset)):
-        for name, rows in members_of(names, known, 3):
-            others = known.copy()
-            others[rows] = False
-            few = frozenset(rows.tolist())
-            if others.sum() < len(rows) or few in told or frozenset(np.flatnonzero(others).tolist()) in told:
-                continue
-            middle, spread = robust_spread(errors[others])
-            own, own_spread = robust_spread(errors[rows])
-            shift = own - middle
-            if abs(shift) > max(5 * max(spread, own_spread), least):
-                told.append(few)
-                # The label lies opposite to the error of the prediction.
-                yield Finding(
-                    "shift",
-                    f"Energies of the {kind} {name or '(none)'} are shifted by "
-                    f"{amount(-shift, analysis.labels[energy].unit)}/atom against the rest: another reference level?",
-                    energy,
-                    rows,
-                )
+    for kind, name, rows, shift in shifted(analysis, _energy_errors(analysis, energy), 3, least):
+        # The label lies opposite to the error of the prediction.
+        yield Finding(
+            "shift",
+            f"Energies of the {kind} {name} are shifted by {amount(-shift, unit)}/atom against the rest: another "
+            "reference level?",
+            energy,
+            rows,
+        )
 
 
 def _far(analysis: Analysis, energy: str) -> Integers:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mace_app.analysis.errors import Integers, Look, by_structure, mean_of, pairs, unit_of, worst_of
-from mace_app.analysis.finding import FAR, Finding, amount, members_of, names_of, robust_spread
+from mace_app.analysis.finding import FAR, Finding, amount, names_of, robust_spread, shifted
 from mace_app.analysis.store import Analysis
 
 FEWEST = 20
@@ -19,26 +19,14 @@ def shifted_values(analysis: Analysis, name: str) -> Iterator[Finding]:
     if label.per_atom or label.shape != (1,):
         return
     errors = by_structure(analysis, pairs(analysis, Look(name)), mean_of)
-    known = np.isfinite(errors)
-    told: list[frozenset[int]] = []
-    for kind, names in (("group", analysis.structures.group), ("file", analysis.structures.dataset)):
-        for group, rows in members_of(names, known, 5):
-            others = known.copy()
-            others[rows] = False
-            few = frozenset(rows.tolist())
-            if others.sum() < len(rows) or few in told or frozenset(np.flatnonzero(others).tolist()) in told:
-                continue
-            middle, spread = robust_spread(errors[others])
-            own, own_spread = robust_spread(errors[rows])
-            if abs(own - middle) > 5 * max(spread, own_spread) > 0:
-                told.append(few)
-                yield Finding(
-                    "shift",
-                    f"Values of {name} in the {kind} {group or '(none)'} are shifted by "
-                    f"{amount(middle - own, unit_of(label))} against the rest: another convention or method?",
-                    name,
-                    rows,
-                )
+    for kind, group, rows, shift in shifted(analysis, errors, 5):
+        yield Finding(
+            "shift",
+            f"Values of {name} in the {kind} {group} are shifted by {amount(-shift, unit_of(label))} against the rest: "
+            "another convention or method?",
+            name,
+            rows,
+        )
 
 
 def reversed_signs(analysis: Analysis, name: str) -> Iterator[Finding]:

@@ -318,30 +318,30 @@ def cueq_installed() -> bool:
     return bool(CUET_AVAILABLE)
 
 
-def cueq_contraction_weights(contractions: Any, reduced: bool) -> torch.Tensor:
-    """The weights [elements, paths, channels] of mace-torch's ``SymmetricContraction`` as cuEquivariance's has them.
+def cueq_contraction_weights(contractions: Any) -> torch.Tensor:
+    """The weights [elements, paths, channels] of mace-torch's ``SymmetricContraction`` in cuEquivariance's order.
 
-    Per output irrep those of the highest order come first; paths whose table is zero are left out. On the ``reduced``
-    basis both libraries span the same space by different vectors.
+    Per output irrep those of the highest order come first; paths whose table is zero are left out.
     """
     parts = []
-    degrees = 0
     for contraction in contractions.contractions:
-        degrees = contraction.correlation
         weights = {"max": contraction.weights_max}
         weights |= {str(index): weight for index, weight in enumerate(contraction.weights)}
-        parts += [
-            weight for name, weight in weights.items() if not bool(getattr(contraction, f"weights_{name}_zeroed"))
-        ]
-    joined = torch.cat(parts, dim=1)
-    if not reduced:
-        return joined
+        zeroed = {name: bool(getattr(contraction, f"weights_{name}_zeroed")) for name in weights}
+        parts += [weight for name, weight in weights.items() if not zeroed[name]]
+    return torch.cat(parts, dim=1)
+
+
+def cueq_change_of_basis(contractions: Any) -> np.ndarray:
+    """[paths, paths of cuEquivariance]: on the reduced basis both libraries span the same space by different vectors.
+    Takes seconds."""
     import cuequivariance
 
     kinds = (o3.Irreps([entry.ir for entry in irreps]) for irreps in (contractions.irreps_in, contractions.irreps_out))
     inputs, outputs = (cuequivariance.Irreps(_cue_group, str(irreps)) for irreps in kinds)
-    _, change = _contraction_projection(inputs, outputs, tuple(range(1, degrees + 1)))
-    return torch.einsum("eau,ab->ebu", joined, torch.tensor(change, dtype=joined.dtype, device=joined.device))
+    highest = max(contraction.correlation for contraction in contractions.contractions)
+    _, change = _contraction_projection(inputs, outputs, tuple(range(1, highest + 1)))
+    return np.asarray(change)
 
 
 class _Whole(o3.Irreps):

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from mace_app.model.adapter import CueqChoice, cueq_contraction_weights, cueq_installed
+from mace_app.model.adapter import CueqChoice, cueq_change_of_basis, cueq_contraction_weights, cueq_installed
 from mace_app.model.errors import ModelError
 from mace_app.options.packages import is_here
 
@@ -48,41 +48,48 @@ class Cueq:
         raise ModelError(f"`kernels: cueq` can't compute this model ({reasons}). Use `auto`, or another architecture.")
 
     def _build(self, backbone: Any, choice: CueqChoice) -> None:
-        self._reduced = choice.reduced
         with torch.random.fork_rng(devices=[]):
             self._modules = backbone.with_cueq(choice)
         self._modules.reordered = False  # that is done by the backbone whose weights these are
-        own = {**dict(backbone.named_parameters()), **dict(backbone.named_buffers())}
-        self._shapes = {}
-        for name, value in self._modules.named_parameters():
-            if name.endswith(_CONTRACTION):
-                given = cueq_contraction_weights(backbone.get_submodule(name.removesuffix(".weight")), choice.reduced)
-            elif name in own:
-                given = own[name]
-            else:
-                raise ModelError(f"its weight {name} has no counterpart in mace-torch")
-            if given.numel() != value.numel():
-                raise ModelError(f"{name} has {value.numel()} weights, in mace-torch {given.numel()}")
-            self._shapes[name] = value.shape
+        device, dtype = backbone.atomic_numbers.device, backbone.node_embedding.linear.weight.dtype
+        self._shapes = {name: value.shape for name, value in self._modules.named_parameters()}
+        self._changes: dict[str, torch.Tensor] = {}
+        if choice.reduced:
+            for name in filter(lambda name: name.endswith(_CONTRACTION), self._shapes):
+                change = cueq_change_of_basis(_contraction(backbone, name))
+                self._changes[name] = torch.tensor(change, dtype=dtype, device=device)
+        self._weights(backbone)  # all are there and of the right size
+        own = dict(backbone.named_buffers())
         with torch.no_grad():
             for name, value in self._modules.named_buffers():
                 if name in own and own[name].shape == value.shape and own[name].dtype == value.dtype:
                     value.copy_(own[name])
-        self._order = torch.tensor(_channels_outside(backbone), device=backbone.atomic_numbers.device)
+        self._order = torch.tensor(_channels_outside(backbone), device=device)
+
+    def _weights(self, backbone: Any) -> dict[str, torch.Tensor]:
+        """The backbone's, in cuEquivariance's shapes."""
+        own = dict(backbone.named_parameters())
+        weights = {}
+        for name, shape in self._shapes.items():
+            if name.endswith(_CONTRACTION):
+                given = cueq_contraction_weights(_contraction(backbone, name))
+                if name in self._changes:
+                    given = torch.einsum("eau,ab->ebu", given, self._changes[name])
+            elif name in own:
+                given = own[name]
+            else:
+                raise ModelError(f"its weight {name} has no counterpart in mace-torch")
+            if given.numel() != shape.numel():
+                raise ModelError(f"{name} has {shape.numel()} weights, in mace-torch {given.numel()}")
+            weights[name] = given.reshape(shape)
+        return weights
 
     def __call__(
         self, backbone: Any, vectors: torch.Tensor, node_attributes: torch.Tensor, edge_index: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """As ``Backbone.reference``."""
-        own = dict(backbone.named_parameters())
-        weights = {}
-        for name, shape in self._shapes.items():
-            if name.endswith(_CONTRACTION):
-                contraction = backbone.get_submodule(name.removesuffix(".weight"))
-                weights[name] = cueq_contraction_weights(contraction, self._reduced).reshape(shape)
-            else:
-                weights[name] = own[name].reshape(shape)
         arguments = (vectors, node_attributes, edge_index)
+        weights = self._weights(backbone)
         features, energies = torch.func.functional_call(self._modules, weights, arguments, tie_weights=False)
         return features.index_select(1, self._order), energies
 
@@ -117,6 +124,11 @@ class Cueq:
     def __deepcopy__(self, memo: dict[int, Any]) -> "Cueq":
         """Its modules have no state to copy."""
         return copy.copy(self)
+
+
+def _contraction(backbone: Any, name: str) -> Any:
+    """mace-torch's symmetric contraction whose weights cuEquivariance calls ``name``."""
+    return backbone.get_submodule(name.removesuffix(".weight"))
 
 
 def _channels_outside(backbone: Any) -> list[int]:
